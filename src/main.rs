@@ -1,0 +1,3 @@
+//! The `corelode` command line.
+
+fn main() {}
