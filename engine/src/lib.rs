@@ -2,6 +2,14 @@
 
 #![deny(unsafe_code)]
 
+pub mod bugs;
+mod bytes_io;
+pub mod command;
+pub mod log;
+mod atomic_file;
+pub mod compaction;
+pub mod identity;
+pub mod options;
 pub mod env;
 pub mod error;
 pub mod ids;

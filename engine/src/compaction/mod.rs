@@ -1,0 +1,6 @@
+//! Compaction: choosing, merging and installing. The choice of tables is a [pure function](picker), the merge a pure iterator
+//! ([`crate::cursor`]), and only the job does I/O, on the maintenance thread.
+
+mod picker;
+
+pub use picker::{CompactionOptions, KeyBound, Plan, TableSummary, debt_bytes, pick};

@@ -1,0 +1,620 @@
+//! The writing end of a core's log: gathers records into batches, and hands out one write at a time.
+//!
+//! Owned by the shard, synchronous, without I/O of its own: [`start_write`](LogWriter::start_write) gives the write that is
+//! due as a value, the driver carries it out, and [`finish_write`](LogWriter::finish_write) learns what became of it. While
+//! a write is in flight the next batch gathers by itself; no timer builds a batch.
+//!
+//! Bounds: one write in flight; a batch of at most 2 MiB; the bytes waiting are bounded by the caller, who asks
+//! [`pending_bytes`](LogWriter::pending_bytes) before it proposes; segments by [`LogOptions::segments_max`].
+//!
+//! Failure: a failed write poisons the log. Nothing more is written or acknowledged; the node must exit.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::bugs::{self, Bug};
+use crate::env::LogMode;
+use crate::error::{Error, Result};
+use crate::ids::{BatchSequence, Generation, LogId, LogIndex, LogPosition, StreamEpoch, StreamId};
+use crate::io_buffer::IoBuffer;
+use crate::limits::{LOG_BLOCK_SIZE_BYTES, LOG_WRITE_SIZE_BYTES_MAX};
+
+use super::batch::{
+    BATCH_HEADER_LENGTH, BATCH_PAYLOAD_LENGTH_MAX, BatchHeader, FLAG_CHECKPOINT, FLAG_MARKER, SegmentIdentity,
+};
+use super::record::{ENTRY_RECORD_OVERHEAD, EntryRecord, HardState, Record, StreamState};
+use super::segment::SegmentFile;
+
+/// Free segment files that are kept for reuse; more are removed.
+const READY_SEGMENTS_MAX: usize = 4;
+
+/// What an operator may choose about a log.
+#[derive(Clone, Copy, Debug)]
+pub struct LogOptions {
+    /// The length of a segment file, bytes; a multiple of 4,096, and room for a checkpoint and the largest write.
+    pub segment_size_bytes: u64,
+    /// Segment files of a log, those in use and those ready together; at the bound writes wait for flushes.
+    pub segments_max: usize,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { segment_size_bytes: 32 * 1024 * 1024, segments_max: 16 }
+    }
+}
+
+/// A write that the driver must carry out now: all of `buffer` at `offset`, then a sync of the file's data if `mode` says so.
+#[derive(Debug)]
+pub struct LogWrite<F> {
+    /// The segment.
+    pub file: F,
+    /// The segment's path, for messages.
+    pub path: PathBuf,
+    /// Where in the segment, bytes; a multiple of 4,096.
+    pub offset: u64,
+    /// What to write; whole blocks of 4,096 bytes.
+    pub buffer: IoBuffer,
+    /// Whether a sync must follow the write.
+    pub mode: LogMode,
+}
+
+/// A position up to which a stream has become durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Durable {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its last durable entry.
+    pub through: LogPosition,
+}
+
+/// What a log has done since it was opened, for reports.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct LogCounters {
+    /// Batches written.
+    pub batches: u64,
+    /// Entries written.
+    pub entries: u64,
+    /// Bytes written, headers and padding included.
+    pub bytes: u64,
+    /// Bytes of padding in those.
+    pub padding_bytes: u64,
+    /// Segments opened.
+    pub segments_opened: u64,
+    /// Segments opened in a file that had been one before.
+    pub segments_recycled: u64,
+    /// Markers written.
+    pub markers: u64,
+}
+
+/// A segment that holds records which may still be needed.
+#[derive(Debug)]
+pub(crate) struct LiveSegment<F> {
+    pub(crate) file: SegmentFile<F>,
+    pub(crate) generation: Generation,
+    /// The last entry of each stream in this segment.
+    pub(crate) last_entries: BTreeMap<StreamId, LogIndex>,
+}
+
+/// Where a log stands when its writer takes over from recovery.
+#[derive(Debug)]
+pub(crate) struct LogStart<F> {
+    pub(crate) log: LogId,
+    pub(crate) mode: LogMode,
+    pub(crate) live: VecDeque<LiveSegment<F>>,
+    pub(crate) ready: VecDeque<SegmentFile<F>>,
+    pub(crate) streams: Vec<StreamState>,
+    pub(crate) generation_next: Generation,
+    pub(crate) sequence_next: BatchSequence,
+    pub(crate) segment_number_next: u64,
+}
+
+#[derive(Debug)]
+struct Stream {
+    /// As of the last batch handed out: what a checkpoint says.
+    state: StreamState,
+    /// The last entry given to [`LogWriter::append`], perhaps not yet in a batch handed out.
+    appended: LogPosition,
+    /// Whether the batch with its ATTACH has been handed out: from then on checkpoints speak of it.
+    attached: bool,
+}
+
+/// A segment file that can be opened for a new generation.
+#[derive(Debug)]
+struct ReadySegment<F> {
+    file: SegmentFile<F>,
+    recycled: bool,
+}
+
+#[derive(Debug)]
+enum Change {
+    Last(LogPosition),
+    Rewritten(LogPosition),
+    HardState(HardState),
+    Truncated(LogPosition),
+    Attached(StreamState),
+    Detached,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    /// The header's place and the records behind it.
+    buffer: IoBuffer,
+    record_count: u32,
+    entry_count: u64,
+    flags: u16,
+    changes: Vec<(StreamId, Change)>,
+}
+
+#[derive(Debug)]
+enum InFlight<F> {
+    Records { sequence: BatchSequence, length: u64, durable: Vec<Durable> },
+    Checkpoint { sequence: BatchSequence, length: u64, segment: OpenSegment<F> },
+}
+
+#[derive(Debug)]
+struct OpenSegment<F> {
+    file: SegmentFile<F>,
+    identity: SegmentIdentity,
+    /// Where the next batch goes, bytes.
+    offset: u64,
+}
+
+/// The writing end of a log.
+#[derive(Debug)]
+pub struct LogWriter<F> {
+    log: LogId,
+    mode: LogMode,
+    options: LogOptions,
+    streams: BTreeMap<StreamId, Stream>,
+    /// Streams whose entries are being written here, before their ATTACH.
+    staged: BTreeSet<StreamId>,
+    current: Option<OpenSegment<F>>,
+    /// Oldest first. Invariant: the current segment, if any, is the last.
+    live: VecDeque<LiveSegment<F>>,
+    ready: VecDeque<ReadySegment<F>>,
+    /// Files beyond need, to be removed by maintenance.
+    surplus: Vec<SegmentFile<F>>,
+    segment_number_next: u64,
+    segments_in_preparation: usize,
+    /// Batches that gather; the last one is being filled.
+    pending: VecDeque<Batch>,
+    pending_bytes: usize,
+    in_flight: Option<InFlight<F>>,
+    spare_buffer: Option<IoBuffer>,
+    generation_next: Generation,
+    sequence_next: BatchSequence,
+    durable_through: BatchSequence,
+    last_was_marker: bool,
+    poisoned: bool,
+    salt_seed: u64,
+    counters: LogCounters,
+}
+
+impl<F: Clone> LogWriter<F> {
+    /// Takes over from recovery. `salt_seed` is random and unknown to users.
+    ///
+    /// # Panics
+    /// If the options' sizes do not fit the format.
+    pub(crate) fn new(start: LogStart<F>, options: LogOptions, salt_seed: u64) -> Self {
+        assert!(options.segment_size_bytes.is_multiple_of(LOG_BLOCK_SIZE_BYTES as u64), "segments are whole blocks");
+        assert!(options.segment_size_bytes >= 2 * LOG_BLOCK_SIZE_BYTES as u64, "a segment holds a checkpoint and a batch");
+        let streams = start
+            .streams
+            .into_iter()
+            .map(|state| (state.stream, Stream { appended: state.last, state, attached: true }))
+            .collect();
+        Self {
+            log: start.log,
+            mode: start.mode,
+            options,
+            streams,
+            current: None,
+            live: start.live,
+            ready: start.ready.into_iter().map(|file| ReadySegment { file, recycled: true }).collect(),
+            staged: BTreeSet::new(),
+            surplus: Vec::new(),
+            segment_number_next: start.segment_number_next,
+            segments_in_preparation: 0,
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            in_flight: None,
+            spare_buffer: None,
+            generation_next: start.generation_next,
+            sequence_next: start.sequence_next,
+            durable_through: BatchSequence(start.sequence_next.0 - 1),
+            last_was_marker: false,
+            poisoned: false,
+            salt_seed,
+            counters: LogCounters::default(),
+        }
+    }
+
+    /// The log's identity.
+    #[must_use]
+    pub fn log(&self) -> LogId {
+        self.log
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> LogCounters {
+        self.counters
+    }
+
+    /// Bytes that wait for a write, the one in flight not included.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// Segments that hold records which may be needed.
+    #[must_use]
+    pub fn live_segment_count(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Whether a write failed. The log acknowledges nothing more.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// Whether records or a write wait.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.in_flight.is_none()
+    }
+
+    /// Whether records wait for a segment that maintenance has yet to make ready, or for a flush to free one.
+    #[must_use]
+    pub fn is_waiting_for_segment(&self) -> bool {
+        self.in_flight.is_none() && self.ready.is_empty() && self.pending.front().is_some_and(|batch| !self.fits(batch))
+    }
+
+    /// The state of an attached stream, as of the batches handed out.
+    #[must_use]
+    pub fn stream(&self, stream: StreamId) -> Option<&StreamState> {
+        self.streams.get(&stream).map(|stream| &stream.state)
+    }
+
+    /// The stream whose unflushed entries keep the oldest segment from being recycled, unless that is the current one.
+    #[must_use]
+    pub fn stream_pinning_oldest_segment(&self) -> Option<StreamId> {
+        let oldest = self.live.front()?;
+        if self.live.len() == 1 {
+            return None;
+        }
+        oldest.last_entries.iter().find(|&(stream, &last)| self.pins(*stream, last)).map(|(&stream, _)| stream)
+    }
+
+    /// Attaches a stream: its entries and state live in this log from now on.
+    ///
+    /// # Panics
+    /// If it is attached already.
+    pub fn attach(&mut self, state: StreamState) {
+        let stream = state.stream;
+        let tracked = Stream { appended: state.last, state: StreamState::new(stream, state.epoch), attached: false };
+        assert!(self.streams.insert(stream, tracked).is_none(), "stream {stream} is attached already");
+        self.push(&Record::Attach(state.clone()), stream, Change::Attached(state));
+    }
+
+    /// Detaches a stream: another log has it at a higher epoch, durably.
+    pub fn detach(&mut self, stream: StreamId, epoch: StreamEpoch) {
+        self.push(&Record::Detach { stream, epoch }, stream, Change::Detached);
+    }
+
+    /// Appends an entry. Its index follows the stream's last one, or cuts a suffix that a newer term replaces.
+    ///
+    /// # Panics
+    /// If the stream is not attached, the entry leaves a gap, or the payload is longer than
+    /// [`ENTRY_SIZE_BYTES_MAX`](crate::limits::ENTRY_SIZE_BYTES_MAX): callers bound what they propose.
+    pub fn append(&mut self, stream: StreamId, position: LogPosition, payload: &[u8]) {
+        let tracked = self.streams.get_mut(&stream).unwrap_or_else(|| panic!("stream {stream} is not attached"));
+        assert!(position.index.0 >= 1 && position.index.0 <= tracked.appended.index.0 + 1, "a gap before {position:?}");
+        assert!(payload.len() <= crate::limits::ENTRY_SIZE_BYTES_MAX, "an entry of {} bytes", payload.len());
+        tracked.appended = position;
+        let epoch = tracked.state.epoch;
+        let record = Record::Append(EntryRecord { stream, epoch, position, payload });
+        self.push_sized(&record, ENTRY_RECORD_OVERHEAD + payload.len(), stream, Change::Last(position));
+        self.pending.back_mut().expect("just pushed").entry_count += 1;
+    }
+
+    /// Writes an entry of a stream that is about to be attached here at `epoch`, or relocates an old one; cuts nothing.
+    pub fn rewrite(&mut self, stream: StreamId, epoch: StreamEpoch, position: LogPosition, payload: &[u8]) {
+        if !self.streams.contains_key(&stream) {
+            self.staged.insert(stream);
+        }
+        let record = Record::Rewrite(EntryRecord { stream, epoch, position, payload });
+        self.push_sized(&record, ENTRY_RECORD_OVERHEAD + payload.len(), stream, Change::Rewritten(position));
+    }
+
+    /// Records a group's new term and vote.
+    ///
+    /// # Panics
+    /// If the stream is not attached.
+    pub fn set_hard_state(&mut self, stream: StreamId, hard_state: HardState) {
+        let epoch = self.epoch(stream);
+        self.push(&Record::HardState { stream, epoch, hard_state }, stream, Change::HardState(hard_state));
+    }
+
+    /// Records that the group needs no entries up to `through` any more.
+    ///
+    /// # Panics
+    /// If the stream is not attached.
+    pub fn truncate(&mut self, stream: StreamId, through: LogPosition) {
+        let epoch = self.epoch(stream);
+        self.push(&Record::Truncate { stream, epoch, through }, stream, Change::Truncated(through));
+    }
+
+    /// Learns that entries up to `through` are in tables, durably, with the manifest that says so. Frees segments.
+    pub fn flushed(&mut self, stream: StreamId, through: LogPosition) {
+        if let Some(tracked) = self.streams.get_mut(&stream) {
+            assert!(through.index >= tracked.state.flushed.index, "a flush never goes back");
+            tracked.state.flushed = through;
+        }
+        self.release_segments();
+    }
+
+    /// Asks for a marker, so that the last batch is known durable. Does nothing while records wait or right after a marker.
+    pub fn mark(&mut self) {
+        if self.is_idle() && !self.last_was_marker && self.durable_through.0 > 0 && self.current.is_some() {
+            self.pending.push_back(Batch { buffer: empty_batch_buffer(None), flags: FLAG_MARKER, ..Batch::default() });
+            self.pending_bytes += BATCH_HEADER_LENGTH;
+        }
+    }
+
+    /// The number for a segment file that should be made ready now, if one should. The caller makes it and calls
+    /// [`add_segment`](Self::add_segment), or [`segment_failed`](Self::segment_failed).
+    pub fn next_segment_to_prepare(&mut self) -> Option<u64> {
+        let files = self.live.len() + self.ready.len() + self.segments_in_preparation;
+        if !self.ready.is_empty() || self.segments_in_preparation > 0 || files >= self.options.segments_max {
+            return None;
+        }
+        self.segments_in_preparation += 1;
+        let number = self.segment_number_next;
+        self.segment_number_next += 1;
+        Some(number)
+    }
+
+    /// Takes a segment file that is ready.
+    pub fn add_segment(&mut self, file: SegmentFile<F>) {
+        self.segments_in_preparation = self.segments_in_preparation.saturating_sub(1);
+        self.ready.push_back(ReadySegment { file, recycled: false });
+    }
+
+    /// Learns that a segment could not be made ready; it will be asked for again.
+    pub fn segment_failed(&mut self) {
+        self.segments_in_preparation = self.segments_in_preparation.saturating_sub(1);
+    }
+
+    /// Files that are no longer needed, for maintenance to remove.
+    pub fn take_surplus_segments(&mut self) -> Vec<SegmentFile<F>> {
+        std::mem::take(&mut self.surplus)
+    }
+
+    /// The write that is due: `None` while one is in flight, when nothing waits, or when a segment is waited for.
+    pub fn start_write(&mut self) -> Option<LogWrite<F>> {
+        if self.poisoned || self.in_flight.is_some() {
+            return None;
+        }
+        if !self.fits(self.pending.front()?) {
+            let ready = self.ready.pop_front()?;
+            self.counters.segments_recycled += u64::from(ready.recycled);
+            return Some(self.open_segment(ready.file));
+        }
+        let batch = self.pending.pop_front().expect("looked at above");
+        self.pending_bytes -= batch.buffer.len();
+        Some(self.write_batch(batch))
+    }
+
+    /// Learns what became of the write handed out last. On success answers what has become durable by it.
+    ///
+    /// # Errors
+    /// The failure, as an error that names the file. The log is poisoned from then on.
+    ///
+    /// # Panics
+    /// If no write is in flight.
+    pub fn finish_write(&mut self, write: LogWrite<F>, result: io::Result<()>) -> Result<Vec<Durable>> {
+        let in_flight = self.in_flight.take().expect("a write is in flight");
+        if let Err(error) = result {
+            self.poisoned = true;
+            return Err(Error::io("write", &write.path, error));
+        }
+        self.spare_buffer = Some(write.buffer);
+        match in_flight {
+            InFlight::Records { sequence, length, durable } => {
+                self.durable_through = sequence;
+                self.current.as_mut().expect("records went to a segment").offset += length;
+                Ok(durable)
+            }
+            InFlight::Checkpoint { sequence, length, mut segment } => {
+                self.durable_through = sequence;
+                segment.offset = length;
+                self.live.push_back(LiveSegment {
+                    file: segment.file.clone(),
+                    generation: segment.identity.generation,
+                    last_entries: BTreeMap::new(),
+                });
+                self.current = Some(segment);
+                self.release_segments();
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn epoch(&self, stream: StreamId) -> StreamEpoch {
+        self.streams.get(&stream).unwrap_or_else(|| panic!("stream {stream} is not attached")).state.epoch
+    }
+
+    fn push(&mut self, record: &Record<'_>, stream: StreamId, change: Change) {
+        const SMALL_RECORD_LENGTH_MAX: usize = 16 * 1024;
+        self.push_sized(record, SMALL_RECORD_LENGTH_MAX, stream, change);
+    }
+
+    fn push_sized(&mut self, record: &Record<'_>, length_max: usize, stream: StreamId, change: Change) {
+        let payload_max = self.payload_length_max();
+        let fits = |batch: &Batch| batch.flags == 0 && batch.buffer.len() - BATCH_HEADER_LENGTH + length_max <= payload_max;
+        if !self.pending.back().is_some_and(fits) {
+            let buffer = empty_batch_buffer(self.spare_buffer.take());
+            self.pending_bytes += buffer.len();
+            self.pending.push_back(Batch { buffer, ..Batch::default() });
+        }
+        let batch = self.pending.back_mut().expect("one was pushed if there was none");
+        let before = batch.buffer.len();
+        record.encode(&mut batch.buffer);
+        self.pending_bytes += batch.buffer.len() - before;
+        batch.record_count += 1;
+        match (batch.changes.last_mut(), change) {
+            (Some((last_stream, Change::Last(last))), Change::Last(new)) if *last_stream == stream => *last = new,
+            (_, change) => batch.changes.push((stream, change)),
+        }
+    }
+
+    /// The longest payload that fits a write, and a fresh segment behind its checkpoint.
+    fn payload_length_max(&self) -> usize {
+        let room = usize::try_from(self.options.segment_size_bytes).unwrap_or(usize::MAX) / 2;
+        BATCH_PAYLOAD_LENGTH_MAX.min(room.max(LOG_BLOCK_SIZE_BYTES) - BATCH_HEADER_LENGTH)
+    }
+
+    fn fits(&self, batch: &Batch) -> bool {
+        let length = batch.buffer.len().next_multiple_of(LOG_BLOCK_SIZE_BYTES) as u64;
+        self.current.as_ref().is_some_and(|segment| segment.offset + length <= self.options.segment_size_bytes)
+    }
+
+    fn write_batch(&mut self, mut batch: Batch) -> LogWrite<F> {
+        let durable = self.apply_changes(std::mem::take(&mut batch.changes));
+        let segment = self.current.as_ref().expect("the batch fits the current segment");
+        let (identity, offset) = (segment.identity, segment.offset);
+        let (path, file) = (segment.file.path.clone(), segment.file.file.clone());
+        let sequence = self.seal(&mut batch, identity, offset);
+        self.counters.entries += batch.entry_count;
+        self.counters.markers += u64::from(batch.flags == FLAG_MARKER);
+        self.last_was_marker = batch.flags == FLAG_MARKER;
+        let length = if bugs::is_planted(Bug::LogRewritesTailBlock) && batch.buffer.len() > LOG_BLOCK_SIZE_BYTES {
+            (batch.buffer.len() - LOG_BLOCK_SIZE_BYTES) as u64
+        } else {
+            batch.buffer.len() as u64
+        };
+        self.in_flight = Some(InFlight::Records { sequence, length, durable });
+        LogWrite { file, path, offset, buffer: batch.buffer, mode: self.mode }
+    }
+
+    fn open_segment(&mut self, file: SegmentFile<F>) -> LogWrite<F> {
+        let generation = self.generation_next;
+        self.generation_next = generation.next();
+        let salt = xxhash_rust::xxh3::xxh3_64_with_seed(&generation.0.to_le_bytes(), self.salt_seed);
+        let identity = SegmentIdentity { generation, salt };
+        let mut batch =
+            Batch { buffer: empty_batch_buffer(None), flags: FLAG_CHECKPOINT, ..Batch::default() };
+        Record::SegmentHeader { log: self.log, generation }.encode(&mut batch.buffer);
+        batch.record_count += 1;
+        for stream in self.streams.values() {
+            if stream.attached {
+                Record::StreamCheckpoint(stream.state.clone()).encode(&mut batch.buffer);
+                batch.record_count += 1;
+            }
+        }
+        assert!(batch.buffer.len() <= LOG_WRITE_SIZE_BYTES_MAX, "a checkpoint of {} bytes", batch.buffer.len());
+        let sequence = self.seal(&mut batch, identity, 0);
+        let length = batch.buffer.len() as u64;
+        self.counters.segments_opened += 1;
+        self.last_was_marker = false;
+        let (path, handle) = (file.path.clone(), file.file.clone());
+        self.in_flight =
+            Some(InFlight::Checkpoint { sequence, length, segment: OpenSegment { file, identity, offset: 0 } });
+        LogWrite { file: handle, path, offset: 0, buffer: batch.buffer, mode: self.mode }
+    }
+
+    fn seal(&mut self, batch: &mut Batch, segment: SegmentIdentity, offset: u64) -> BatchSequence {
+        let sequence = self.sequence_next;
+        self.sequence_next = sequence.next();
+        let header = BatchHeader {
+            segment,
+            sequence,
+            durable_through: self.durable_through,
+            offset,
+            payload_length: batch.buffer.len() - BATCH_HEADER_LENGTH,
+            payload_crc: 0,
+            record_count: batch.record_count,
+            flags: batch.flags,
+        };
+        header.seal(&mut batch.buffer);
+        self.counters.padding_bytes += batch.buffer.pad_to(LOG_BLOCK_SIZE_BYTES) as u64;
+        self.counters.bytes += batch.buffer.len() as u64;
+        self.counters.batches += 1;
+        sequence
+    }
+
+    /// Brings the streams' states up to the batch that is about to be written; answers what its write makes durable.
+    fn apply_changes(&mut self, changes: Vec<(StreamId, Change)>) -> Vec<Durable> {
+        let segment = self.live.back_mut().expect("records go to a live segment");
+        let mut durable = Vec::with_capacity(changes.len());
+        for (stream, change) in changes {
+            if let Change::Rewritten(position) = change {
+                segment.last_entries.insert(stream, position.index);
+                continue;
+            }
+            let Some(tracked) = self.streams.get_mut(&stream) else { continue };
+            match change {
+                Change::Last(position) => {
+                    tracked.state.last = position;
+                    segment.last_entries.insert(stream, position.index);
+                    durable.push(Durable { stream, through: position });
+                }
+                Change::HardState(hard_state) => tracked.state.hard_state = hard_state,
+                Change::Truncated(through) => tracked.state.truncated = through,
+                Change::Attached(state) => {
+                    self.staged.remove(&stream);
+                    tracked.state = state;
+                    tracked.attached = true;
+                }
+                Change::Detached => {
+                    self.streams.remove(&stream);
+                }
+                Change::Rewritten(_) => unreachable!("handled above"),
+            }
+        }
+        durable
+    }
+
+    fn pins(&self, stream: StreamId, last: LogIndex) -> bool {
+        let needed = |tracked: &Stream| tracked.state.droppable_through() < last;
+        self.staged.contains(&stream) || self.streams.get(&stream).is_some_and(needed)
+    }
+
+    /// Frees the oldest segments whose entries are all flushed and truncated.
+    ///
+    /// Invariant: the current segment opened with a durable checkpoint of every stream, so that no vote or position is lost
+    /// with the older segments. Without a current segment nothing is freed.
+    fn release_segments(&mut self) {
+        if self.current.is_none() {
+            return;
+        }
+        while self.live.len() > 1 {
+            let oldest = self.live.front().expect("more than one");
+            let needed = oldest.last_entries.iter().any(|(&stream, &last)| self.pins(stream, last));
+            if needed && !bugs::is_planted(Bug::LogRecyclesUnflushed) {
+                return;
+            }
+            let segment = self.live.pop_front().expect("more than one");
+            if self.ready.len() < READY_SEGMENTS_MAX {
+                self.ready.push_back(ReadySegment { file: segment.file, recycled: true });
+            } else {
+                self.surplus.push(segment.file);
+            }
+        }
+    }
+
+    /// Where the segments are, for tests and reports: generation and path, oldest first.
+    pub fn live_segments(&self) -> impl Iterator<Item = (Generation, &Path)> {
+        self.live.iter().map(|segment| (segment.generation, segment.file.path.as_path()))
+    }
+}
+
+fn empty_batch_buffer(spare: Option<IoBuffer>) -> IoBuffer {
+    let mut buffer = spare.unwrap_or_else(|| IoBuffer::with_capacity(64 * 1024));
+    buffer.clear();
+    buffer.resize(BATCH_HEADER_LENGTH);
+    buffer
+}
