@@ -23,8 +23,10 @@ use std::time::Duration;
 
 use crate::io_buffer::IoBuffer;
 
+mod direct;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulated;
+pub(crate) mod tasks;
 pub mod thread;
 
 /// How a file is opened.
