@@ -1,0 +1,32 @@
+//! Every bound of the wire, in one place. What an operator may lower is announced in [`Limits`](crate::table::Limits).
+
+/// The frame header, bytes.
+pub const HEADER_SIZE_BYTES: usize = 32;
+/// The longest key, bytes. The shortest has one byte.
+pub const KEY_LENGTH_MAX: usize = 4 * 1024;
+/// The longest value, bytes. Lengths are 32 bits on the wire, so that this can rise.
+pub const VALUE_LENGTH_MAX: usize = 1024 * 1024;
+/// The largest body of a frame, bytes: one longest value with its key and whatever surrounds them.
+pub const BODY_SIZE_BYTES_MAX: usize = VALUE_LENGTH_MAX + 64 * 1024;
+/// The largest body accepted before the handshake is complete, bytes.
+pub const HANDSHAKE_BODY_SIZE_BYTES_MAX: usize = 1024;
+/// The most operations in a batch.
+pub const BATCH_ITEM_COUNT_MAX: usize = 4096;
+/// The longest client name, server version or counter name, bytes of UTF-8.
+pub const NAME_LENGTH_MAX: usize = 128;
+/// The longest message of an error, bytes of UTF-8; longer ones are cut.
+pub const MESSAGE_LENGTH_MAX: usize = 1024;
+/// The most cores a topology or status may name.
+pub const CORE_COUNT_MAX: usize = 4096;
+/// The most partitions a topology may name.
+pub const PARTITION_COUNT_MAX: usize = 16_384;
+/// The most counters a status may report for one core.
+pub const COUNTER_COUNT_MAX: usize = 512;
+/// The shortest secret that the handshake accepts, bytes.
+pub const SECRET_LENGTH_MIN: usize = 16;
+
+const _: () = assert!(BODY_SIZE_BYTES_MAX <= u32::MAX as usize);
+// The largest PUT and the largest GET reply fit: fixed part (at most 64 bytes with a session), key, value.
+const _: () = assert!(64 + KEY_LENGTH_MAX + VALUE_LENGTH_MAX <= BODY_SIZE_BYTES_MAX);
+// A batch of the most items, each a shortest key, fits; so does its reply without values.
+const _: () = assert!(BATCH_ITEM_COUNT_MAX * 64 + 64 <= BODY_SIZE_BYTES_MAX);
