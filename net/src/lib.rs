@@ -42,11 +42,14 @@ mod error_code;
 mod frame;
 mod frame_reader;
 mod frame_writer;
+mod generated;
+pub mod handshake;
 mod header;
 mod ids;
 pub mod limits;
 mod opcode;
 mod slot;
+pub mod table;
 
 pub use body_error::BodyError;
 pub use error_code::{ErrorCode, RetryClass};

@@ -9,7 +9,7 @@ pub const VALUE_LENGTH_MAX: usize = 1024 * 1024;
 /// The largest body of a frame, bytes: one longest value with its key and whatever surrounds them.
 pub const BODY_SIZE_BYTES_MAX: usize = VALUE_LENGTH_MAX + 64 * 1024;
 /// The largest body accepted before the handshake is complete, bytes.
-pub const HANDSHAKE_BODY_SIZE_BYTES_MAX: usize = 1024;
+pub const HANDSHAKE_BODY_SIZE_BYTES_MAX: usize = 2 * 1024;
 /// The most operations in a batch.
 pub const BATCH_ITEM_COUNT_MAX: usize = 4096;
 /// The longest client name, server version or counter name, bytes of UTF-8.
@@ -17,7 +17,7 @@ pub const NAME_LENGTH_MAX: usize = 128;
 /// The longest message of an error, bytes of UTF-8; longer ones are cut.
 pub const MESSAGE_LENGTH_MAX: usize = 1024;
 /// The most cores a topology or status may name.
-pub const CORE_COUNT_MAX: usize = 4096;
+pub const CORE_COUNT_MAX: usize = 1024;
 /// The most partitions a topology may name.
 pub const PARTITION_COUNT_MAX: usize = 16_384;
 /// The most counters a status may report for one core.

@@ -118,7 +118,7 @@ opcodes! {
     Auth = 33, "AUTH", true, Read;
     /// Moves the connection to another core.
     Bind = 34, "BIND", true, Read;
-    /// Asks for a sign of life; the reply's body is the request's.
+    /// Asks for a sign of life. Neither request nor reply has a body.
     Ping = 35, "PING", true, Read;
     /// Asks for the map of partitions and cores.
     Topology = 36, "TOPOLOGY", true, Read;

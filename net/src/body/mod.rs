@@ -8,10 +8,12 @@ mod batch;
 mod batch_reply;
 mod get;
 mod parts;
+mod scan_page;
 mod write;
 
 pub use batch::{BatchFull, BatchItem, BatchItems, BatchOperation, BatchRequest, BatchWriter};
 pub use batch_reply::{BatchReply, BatchReplyWriter, BatchResult, BatchResults};
 pub use get::{Found, GetReply, GetRequest};
 pub use parts::{Durability, ReadLevel, SessionPrefix, Value, check_key, check_value};
+pub use scan_page::{ScanPage, ScanPageWriter, ScanRow, ScanRows};
 pub use write::{DeleteRequest, PutRequest, WriteReply};
