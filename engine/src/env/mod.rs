@@ -12,7 +12,8 @@
 //!   [`OpenMode::Log`] and [`LogMode::DirectSynced`]. Unsynced bytes may be lost, or survive in part, in any order of 4 KiB blocks.
 //! - A name (created, renamed, removed) is durable once `sync_directory` on its directory returned. Before, either state may survive,
 //!   each name on its own.
-//! - `rename` over an existing name is atomic.
+//! - `rename` over an existing name is atomic: the old file or the new. Within one directory the two names of a rename survive together.
+//! - A sync covers what was complete when it was asked for, and nothing later.
 //! - A write that reports fewer bytes than given is an error to the caller: implementations finish short writes or fail.
 
 use std::future::Future;

@@ -16,10 +16,12 @@ use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::future::Future;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::OFlags;
 use rustix::time::{ClockId, clock_gettime};
 
 pub use executor::Lane;
@@ -218,7 +220,9 @@ impl Environment for ThreadEnvironment {
     }
 
     async fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        let directory =
+            OpenOptions::new().read(true).custom_flags(OFlags::DIRECTORY.bits().cast_signed()).open(path)?;
+        directory.sync_all()
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
