@@ -16,6 +16,7 @@ pub mod ids;
 #[allow(unsafe_code)]
 pub mod io_buffer;
 pub mod limits;
+pub mod maintenance;
 pub mod row;
 
 pub use error::{Corruption, Error, Result};

@@ -141,6 +141,10 @@ impl Content {
 
     /// Makes durable what was written up to `covered`.
     pub(super) fn sync(&mut self, covered: ChangeSequence) {
+        if self.versions.is_empty() && self.lengths.is_empty() {
+            // An image may share the bytes; leave them shared.
+            return;
+        }
         let length_before = self.durable.len() as u64;
         let durable = Arc::make_mut(&mut self.durable);
         self.versions.retain(|&block, versions| {

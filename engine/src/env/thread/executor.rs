@@ -68,6 +68,11 @@ impl Executor {
         true
     }
 
+    /// How many tasks have not finished.
+    pub(crate) fn task_count(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// Drops all tasks.
     pub(crate) fn clear(&self) {
         self.tasks.remove_where(|_| true);

@@ -219,6 +219,12 @@ fn a_file_is_known_after_a_crash_by_its_surviving_name() {
 }
 
 #[test]
+fn an_image_may_be_recovered_on_another_thread() {
+    fn check<T: Send + Sync>() {}
+    check::<DiskImage>();
+}
+
+#[test]
 fn a_new_machine_starts_with_what_a_crash_left() {
     let crash = after(async |environment| {
         environment.create_directory("/logs/0".as_ref()).await?;
