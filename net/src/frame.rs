@@ -39,6 +39,9 @@ impl Frame<'_> {
         if flags != Flags::NONE {
             return Err(refuse_request_flags(flags));
         }
+        if self.header.fields.request_id == RequestId(0) {
+            return Err(BodyError::Field { field: "request id", found: 0 });
+        }
         match self.header.opcode() {
             Some(opcode) if opcode.is_in_version_1() && !opcode.is_notice() => Ok(opcode),
             Some(opcode) if !opcode.is_notice() => Err(BodyError::Unsupported { what: opcode.name() }),

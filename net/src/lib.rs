@@ -46,6 +46,8 @@ mod generated;
 pub mod handshake;
 mod header;
 mod ids;
+#[cfg(test)]
+mod layout_tests;
 pub mod limits;
 mod opcode;
 mod slot;

@@ -98,21 +98,19 @@ impl<'a> BatchItem<'a> {
         let (key, rest) = split_bytes(rest, key_length)?;
         let (value, rest) = split_bytes(rest, value_length)?;
         let operation = match Opcode::from_wire(fixed[22]) {
+            Some(Opcode::Get) => BatchOperation::Get { key },
+            Some(Opcode::Delete) => BatchOperation::Delete { key },
             Some(Opcode::Put) => BatchOperation::Put {
                 key,
                 value: Value { bytes: value, crc: u32_at(fixed, 16) },
                 ttl_ms: u64_at(fixed, 0),
             },
-            kind => {
-                expect_zero("fields of a value, in an item without one", &fixed[..8])?;
-                expect_zero("fields of a value, in an item without one", &fixed[12..20])?;
-                match kind {
-                    Some(Opcode::Get) => BatchOperation::Get { key },
-                    Some(Opcode::Delete) => BatchOperation::Delete { key },
-                    _ => return Err(BodyError::Unsupported { what: "operation of a batch's item" }),
-                }
-            }
+            _ => return Err(BodyError::Unsupported { what: "operation of a batch's item" }),
         };
+        if !matches!(operation, BatchOperation::Put { .. }) {
+            expect_zero("fields of a value, in an item without one", &fixed[..8])?;
+            expect_zero("fields of a value, in an item without one", &fixed[12..20])?;
+        }
         let slot = check_slot(key, u16_at(fixed, 20))?;
         Ok((Self { slot, operation }, rest))
     }

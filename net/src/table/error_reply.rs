@@ -5,7 +5,7 @@ use crate::error_code::{ErrorCode, RetryClass};
 use crate::frame::Frame;
 use crate::generated::wire;
 use crate::header::{Flags, ReplyHead};
-use crate::ids::{CoreIndex, MapEpoch};
+use crate::ids::{CoreIndex, MapEpoch, RequestId};
 use crate::limits::{KEY_LENGTH_MAX, MESSAGE_LENGTH_MAX};
 use crate::opcode::Opcode;
 use crate::table::TableBuilder;
@@ -45,11 +45,16 @@ impl<'a> ErrorReply<'a> {
         ErrorCode::from_wire(self.code)
     }
 
-    /// Appends the frame that answers `head`'s request with this error.
+    /// Appends the frame that answers `head`'s request with this error. To a request of id zero, which no client may send,
+    /// it is the connection's error.
     ///
     /// # Panics
     /// If the resume key is longer than a key can be.
     pub fn encode(&self, head: ReplyHead, tables: &mut TableBuilder, out: &mut Vec<u8>) {
+        let head = match head.request_id {
+            RequestId(0) => ReplyHead::notice(Opcode::ConnectionError, head.map_epoch),
+            _ => head,
+        };
         assert!(self.resume_key.len() <= KEY_LENGTH_MAX + 1, "a resume key of {} bytes", self.resume_key.len());
         tables.frame(&head.fields(Flags::ERROR), out, |builder| {
             let message = builder.create_string(cut_text(self.message, MESSAGE_LENGTH_MAX));
@@ -77,6 +82,10 @@ impl<'a> ErrorReply<'a> {
     /// # Errors
     /// A body that is no error table.
     pub fn decode(frame: &Frame<'a>) -> Result<Self, BodyError> {
+        let fields = &frame.header.fields;
+        if fields.flags != Flags::REPLY.with(Flags::ERROR) {
+            return Err(BodyError::Field { field: "flags of an error", found: u64::from(fields.flags.0) });
+        }
         let table = verified_root::<wire::Error<'_>>(frame.body)?;
         Ok(Self {
             code: table.code(),

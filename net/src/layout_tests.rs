@@ -1,0 +1,178 @@
+//! The hand-written layouts against those that `flatc` makes of the same declarations in `schema/wire.fbs`.
+
+use crate::body::{
+    BatchItem, BatchOperation, BatchReplyWriter, BatchResult, BatchWriter, DeleteRequest, Durability, Found, GetReply,
+    GetRequest, PutRequest, ReadLevel, ScanPageWriter, ScanRow, SessionPrefix, Value, WriteReply,
+};
+use crate::generated::wire;
+use crate::handshake::Features;
+use crate::header::{Flags, FrameHeader, HeaderFields, ReplyHead, RequestHead};
+use crate::ids::{MapEpoch, RequestId, Revision, SnapshotToken};
+use crate::limits::HEADER_SIZE_BYTES;
+use crate::table::TableBuilder;
+use crate::{ErrorCode, Opcode, RetryClass, Role, slot_of};
+use proptest::prelude::*;
+
+const KEY: &[u8] = b"{tag}key";
+const HEAD: RequestHead = RequestHead { request_id: RequestId(7), map_epoch: MapEpoch(3), deadline_ms: 250 };
+const REPLY: ReplyHead = ReplyHead { request_id: RequestId(7), opcode: 1, target: 9, map_epoch: MapEpoch(3) };
+
+fn value() -> Value<'static> {
+    Value::new(b"the value")
+}
+
+/// The body of the one frame that `encode` appends.
+fn body(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode(&mut out);
+    out.split_off(HEADER_SIZE_BYTES)
+}
+
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn the_header_is_the_schemas(
+        (request_id, opcode, flags, target) in any::<(u64, u8, u8, u16)>(),
+        (map_epoch, deadline_ms, body_crc) in any::<(u32, u32, u32)>(),
+        length in 0u32..1_000_000,
+    ) {
+        let fields = HeaderFields {
+            request_id: RequestId(request_id),
+            opcode,
+            flags: Flags(flags),
+            target,
+            map_epoch: MapEpoch(map_epoch),
+            deadline_ms,
+        };
+        let bytes = FrameHeader { length, fields, body_crc }.encode();
+        let mut covered = bytes.to_vec();
+        covered.drain(4..8);
+        let crc = crc32fast::hash(&covered);
+        let theirs =
+            wire::FrameHeader::new(length, crc, request_id, opcode, flags, target, map_epoch, deadline_ms, body_crc);
+        prop_assert_eq!(theirs.0, bytes);
+        prop_assert_eq!(FrameHeader::decode(&bytes, 1_000_000), Ok(FrameHeader { length, fields, body_crc }));
+    }
+}
+
+#[test]
+fn get_and_its_reply_are_the_schemas() {
+    let get = GetRequest { slot: slot_of(KEY), key: KEY, level: ReadLevel::Local };
+    let theirs = wire::GetRequest::new(length(KEY), 1, &[0; 3]);
+    assert_eq!(body(|out| get.encode(HEAD, out)), [&theirs.0, KEY].concat());
+
+    let found = Found { revision: Revision(5), deadline_ms: 6, value: value() };
+    let theirs = wire::GetReply::new(5, 6, length(value().bytes), value().crc, 0, &[0; 7]);
+    assert_eq!(body(|out| GetReply::Found(found).encode(REPLY, out)), [&theirs.0, value().bytes].concat());
+    let theirs = wire::GetReply::new(0, 0, 0, 0, 1, &[0; 7]);
+    assert_eq!(body(|out| GetReply::Absent.encode(REPLY, out)), theirs.0);
+}
+
+#[test]
+fn put_delete_and_their_reply_are_the_schemas() {
+    let durability = Durability::Memory;
+    let put = PutRequest { slot: slot_of(KEY), key: KEY, value: value(), ttl_ms: 77, durability };
+    let theirs = wire::PutRequest::new(77, length(KEY), length(value().bytes), value().crc, 1, 0, 0);
+    assert_eq!(body(|out| put.encode(HEAD, out)), [&theirs.0, KEY, value().bytes].concat());
+
+    let delete = DeleteRequest { slot: slot_of(KEY), key: KEY, durability };
+    let theirs = wire::DeleteRequest::new(length(KEY), 1, 0, 0);
+    assert_eq!(body(|out| delete.encode(HEAD, out)), [&theirs.0, KEY].concat());
+
+    let reply = WriteReply { revision: Revision(8), durability };
+    let theirs = wire::WriteReply::new(8, 1, 0, &[0; 6]);
+    assert_eq!(body(|out| reply.encode(REPLY, out)), theirs.0);
+}
+
+#[test]
+fn batch_and_its_reply_are_the_schemas() {
+    let slot = slot_of(KEY);
+    let ours = body(|out| {
+        let mut batch = BatchWriter::begin(out, Durability::Memory, ReadLevel::Local);
+        let put = BatchOperation::Put { key: KEY, value: value(), ttl_ms: 5 };
+        for operation in [BatchOperation::Get { key: KEY }, put, BatchOperation::Delete { key: KEY }] {
+            batch.push(&BatchItem { slot, operation }).unwrap();
+        }
+        batch.finish(HEAD);
+    });
+    let theirs = [
+        &wire::BatchHead::new(3, 1, 1, 0).0[..],
+        &wire::BatchItem::new(0, length(KEY), 0, 0, slot.get(), 1, 0).0,
+        KEY,
+        &wire::BatchItem::new(5, length(KEY), length(value().bytes), value().crc, slot.get(), 2, 0).0,
+        KEY,
+        value().bytes,
+        &wire::BatchItem::new(0, length(KEY), 0, 0, slot.get(), 3, 0).0,
+        KEY,
+    ];
+    assert_eq!(ours, theirs.concat());
+
+    let found = Found { revision: Revision(5), deadline_ms: 6, value: value() };
+    let ours = body(|out| {
+        let mut reply = BatchReplyWriter::begin(out, REPLY, Durability::Memory, 4);
+        reply.push(&BatchResult::Found(found));
+        reply.push(&BatchResult::Absent);
+        reply.push(&BatchResult::Written { revision: Revision(9) });
+        reply.push(&BatchResult::error(ErrorCode::NoSpace));
+        reply.finish();
+    });
+    let theirs = [
+        &wire::BatchReplyHead::new(4, 1, &[0; 3]).0[..],
+        &wire::BatchResult::new(5, 6, length(value().bytes), value().crc, 0, 0, 0, 0).0,
+        value().bytes,
+        &wire::BatchResult::new(0, 0, 0, 0, 1, 0, 0, 0).0,
+        &wire::BatchResult::new(9, 0, 0, 0, 2, 0, 0, 0).0,
+        &wire::BatchResult::new(0, 0, 0, 0, 3, 1, 36, 0).0,
+    ];
+    assert_eq!(ours, theirs.concat());
+}
+
+#[test]
+fn rows_of_a_page_and_the_session_prefix_are_the_schemas() {
+    let row = ScanRow { key: KEY, revision: Revision(5), deadline_ms: 6, value: value() };
+    let ours = body(|out| {
+        let mut page = ScanPageWriter::begin(out, REPLY, 0, 0);
+        assert!(page.push(&row));
+        page.finish(Revision(9), SnapshotToken(2), None, &mut TableBuilder::new());
+    });
+    let row = wire::ScanRow::new(5, 6, length(KEY), length(value().bytes), value().crc, 0);
+    let rows = [&row.0, KEY, value().bytes].concat();
+    let theirs = [&wire::ScanPageHead::new(length(&rows), 1).0[..], &rows].concat();
+    assert!(ours.starts_with(&theirs));
+
+    let prefix = SessionPrefix { session: 3, sequence: 4 };
+    assert_eq!(prefix.encode(), wire::SessionPrefix::new(3, 4).0);
+}
+
+#[test]
+fn numbers_are_the_schemas() {
+    let names = |all: &[wire::Opcode]| -> Vec<_> { all.iter().map(|o| (o.0, o.variant_name().unwrap())).collect() };
+    let ours: Vec<_> = Opcode::ALL.iter().map(|o| (o.to_wire(), o.name())).collect();
+    assert_eq!(names(&wire::Opcode::ENUM_VALUES[1..]), ours);
+
+    let theirs: Vec<_> =
+        wire::ErrorCode::ENUM_VALUES[1..].iter().map(|code| (code.0, code.variant_name().unwrap())).collect();
+    let ours: Vec<_> = ErrorCode::ALL.iter().map(|code| (code.to_wire(), code.name())).collect();
+    assert_eq!(theirs, ours);
+
+    assert_eq!(wire::Role::READ.0, Role::Read as u8);
+    assert_eq!(wire::Role::WRITE.0, Role::Write as u8);
+    assert_eq!(wire::Role::ADMIN.0, Role::Admin as u8);
+    assert_eq!(wire::Durability::MEMORY.0, Durability::Memory as u8);
+    assert_eq!(wire::ReadLevel::LOCAL.0, ReadLevel::Local as u8);
+    assert_eq!(wire::RetryClass::NEVER.0, RetryClass::Never as u8);
+    assert_eq!(wire::RetryClass::SAFE.0, RetryClass::Safe as u8);
+    assert_eq!(wire::RetryClass::UNKNOWN.0, RetryClass::Unknown as u8);
+    assert_eq!(wire::Flags::REPLY.bits(), Flags::REPLY.0);
+    assert_eq!(wire::Flags::ERROR.bits(), Flags::ERROR.0);
+    assert_eq!(wire::Flags::SESSION.bits(), Flags::SESSION.0);
+    assert_eq!(wire::Flags::MORE.bits(), Flags::MORE.0);
+    assert_eq!(wire::Flags::all().bits(), Flags::KNOWN.0);
+    assert_eq!(wire::Feature::TLS.bits(), Features::TLS.0);
+    assert_eq!(wire::Feature::COMPRESSION.bits(), Features::COMPRESSION.0);
+    assert_eq!(wire::Feature::SESSIONS.bits(), Features::SESSIONS.0);
+    assert_eq!(wire::Feature::CONDITIONS.bits(), Features::CONDITIONS.0);
+}

@@ -1,0 +1,293 @@
+//! Frames of every kind, and every decoder there is: what several tests go through.
+
+// Each test is a crate of its own and uses a part of this.
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+use corelode_net::body::{
+    BatchItem, BatchOperation, BatchReply, BatchReplyWriter, BatchRequest, BatchResult, BatchWriter, DeleteRequest,
+    Durability, Found, GetReply, GetRequest, PutRequest, ReadLevel, ScanPage, ScanPageWriter, ScanRow, SessionPrefix,
+    Value, WriteReply,
+};
+use corelode_net::handshake::{
+    ClientConfig, ClientHandshake, Credentials, Features, Nonce, Secret, Secrets, ServerConfig, ServerHandshake,
+    VersionRange,
+};
+use corelode_net::limits::BODY_SIZE_BYTES_MAX;
+use corelode_net::table::{
+    Bind, BindReply, CoreEntry, CoreStatus, Counter, ErrorReply, GoAway, Limits, PartitionEntry, ScanRelease,
+    ScanRequest, Status, TableBuilder, Topology, counters, encode_empty_reply, encode_ping, encode_status_request,
+    encode_topology_request,
+};
+use corelode_net::{
+    ClusterId, CoreIndex, ErrorCode, Frame, FrameReader, MapEpoch, NodeId, Opcode, PartitionId, ReplyHead, RequestHead,
+    RequestId, Revision, Role, Slot, SnapshotToken, slot_of,
+};
+
+pub const KEY: &[u8] = b"key-of-16-bytes!";
+pub const HEAD: RequestHead = RequestHead { request_id: RequestId(0x0102), map_epoch: MapEpoch(7), deadline_ms: 1500 };
+pub const CLUSTER: ClusterId = ClusterId(*b"0123456789abcdef");
+
+pub fn reply_to(opcode: Opcode, target: u16) -> ReplyHead {
+    ReplyHead { request_id: HEAD.request_id, opcode: opcode.to_wire(), target, map_epoch: MapEpoch(8) }
+}
+
+pub fn slot() -> Slot {
+    slot_of(KEY)
+}
+
+pub fn put() -> PutRequest<'static> {
+    PutRequest { slot: slot(), key: KEY, value: Value::new(b"a value"), ttl_ms: 60_000, durability: Durability::Memory }
+}
+
+pub fn found() -> Found<'static> {
+    Found { revision: Revision(42), deadline_ms: 1_700_000_000_000, value: Value::new(b"a value") }
+}
+
+pub fn batch_items() -> Vec<BatchItem<'static>> {
+    let item = |operation: BatchOperation<'static>| BatchItem { slot: slot_of(operation.key()), operation };
+    vec![
+        item(BatchOperation::Get { key: b"one" }),
+        item(BatchOperation::Put { key: b"{two}", value: Value::new(b"2"), ttl_ms: 5 }),
+        item(BatchOperation::Delete { key: b"three" }),
+        item(BatchOperation::Put { key: b"four", value: Value::new(b""), ttl_ms: 0 }),
+    ]
+}
+
+pub fn batch_results() -> Vec<BatchResult<'static>> {
+    vec![
+        BatchResult::Found(found()),
+        BatchResult::Written { revision: Revision(9) },
+        BatchResult::error(ErrorCode::NoSpace),
+        BatchResult::Absent,
+    ]
+}
+
+pub fn rows() -> Vec<ScanRow<'static>> {
+    vec![
+        ScanRow { key: b"a", revision: Revision(1), deadline_ms: 0, value: Value::new(b"first") },
+        ScanRow { key: b"b", revision: Revision(3), deadline_ms: 9, value: Value::default() },
+    ]
+}
+
+pub fn scan() -> ScanRequest<'static> {
+    ScanRequest {
+        partition: PartitionId(5),
+        start: b"a",
+        end: b"z",
+        prefix: b"",
+        row_limit: 100,
+        byte_limit: 65_536,
+        keys_only: true,
+        level: ReadLevel::Local,
+        revision: Revision(11),
+        snapshot: SnapshotToken(12),
+    }
+}
+
+pub fn topology() -> Topology {
+    let slot = |number| Slot::new(number).unwrap();
+    let entry = |partition, first, last, core| PartitionEntry {
+        partition: PartitionId(partition),
+        first_slot: slot(first),
+        last_slot: slot(last),
+        core: CoreIndex(core),
+        log: u64::from(core),
+    };
+    Topology {
+        cluster_id: CLUSTER,
+        node_id: NodeId(3),
+        map_epoch: MapEpoch(8),
+        partitions: vec![entry(0, 0, 8_191, 0), entry(1, 8_192, 16_383, 1)],
+        cores: vec![CoreEntry { core: CoreIndex(0), port: Some(7601) }, CoreEntry { core: CoreIndex(1), port: None }],
+    }
+}
+
+pub fn status() -> Status {
+    let core = |core| CoreStatus {
+        core: CoreIndex(core),
+        counters: vec![
+            Counter { name: counters::CONNECTIONS.to_owned(), value: 2 },
+            Counter { name: counters::REQUESTS_TOTAL.to_owned(), value: u64::MAX / 4 },
+        ],
+    };
+    Status {
+        server_version: "0.1.0".to_owned(),
+        uptime_ms: 12_345,
+        cluster_id: CLUSTER,
+        node_id: NodeId(3),
+        cores: vec![core(0), core(1)],
+    }
+}
+
+pub fn error_reply() -> ErrorReply<'static> {
+    ErrorReply {
+        resume_key: b"resume",
+        core: Some(CoreIndex(0)),
+        ..ErrorReply::with_message(ErrorCode::SnapshotExpired, "Gone.")
+    }
+}
+
+pub fn secret(text: &str) -> Secret {
+    Secret::new(text.as_bytes()).unwrap()
+}
+
+pub fn client_config(credentials: Option<Credentials>) -> ClientConfig {
+    ClientConfig {
+        versions: VersionRange::CURRENT,
+        features: Features::NONE,
+        client_name: "a test".to_owned(),
+        credentials,
+    }
+}
+
+pub fn server_config(secrets: Secrets) -> ServerConfig {
+    ServerConfig {
+        versions: VersionRange::CURRENT,
+        features: Features::NONE,
+        server_version: "0.1.0".to_owned(),
+        cluster_id: CLUSTER,
+        node_id: NodeId(3),
+        core: CoreIndex(1),
+        core_count: 2,
+        map_epoch: MapEpoch(8),
+        limits: Limits::default(),
+        secrets,
+    }
+}
+
+/// One frame of every kind, with its name.
+pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
+    let mut tables = TableBuilder::new();
+    let tables = &mut tables;
+    let mut samples = Vec::new();
+    let mut add = |name, encode: &mut dyn FnMut(&mut Vec<u8>)| {
+        let mut out = Vec::new();
+        encode(&mut out);
+        samples.push((name, out));
+    };
+    let (get, delete) = (
+        GetRequest { slot: slot(), key: KEY, level: ReadLevel::Linearizable },
+        DeleteRequest { slot: slot(), key: KEY, durability: Durability::Synced },
+    );
+    let written = WriteReply { revision: Revision(43), durability: Durability::Synced };
+    add("GET", &mut |out| get.encode(HEAD, out));
+    add("GET reply, found", &mut |out| {
+        GetReply::Found(found()).encode(reply_to(Opcode::Get, slot().get()), out);
+    });
+    add("GET reply, absent", &mut |out| GetReply::Absent.encode(reply_to(Opcode::Get, slot().get()), out));
+    add("PUT", &mut |out| put().encode(HEAD, out));
+    add("PUT reply", &mut |out| written.encode(reply_to(Opcode::Put, slot().get()), out));
+    add("DELETE", &mut |out| delete.encode(HEAD, out));
+    add("DELETE reply", &mut |out| written.encode(reply_to(Opcode::Delete, slot().get()), out));
+    add("BATCH", &mut |out| {
+        let mut batch = BatchWriter::begin(out, Durability::Memory, ReadLevel::Local);
+        for item in batch_items() {
+            batch.push(&item).unwrap();
+        }
+        batch.finish(HEAD);
+    });
+    add("BATCH reply", &mut |out| {
+        let results = batch_results();
+        let mut reply = BatchReplyWriter::begin(out, reply_to(Opcode::Batch, 0), Durability::Memory, results.len());
+        results.iter().for_each(|result| reply.push(result));
+        reply.finish();
+    });
+    add("SCAN", &mut |out| scan().encode(HEAD, tables, out));
+    add("SCAN reply", &mut |out| {
+        let mut page = ScanPageWriter::begin(out, reply_to(Opcode::Scan, 5), 0, 0);
+        for row in rows() {
+            assert!(page.push(&row));
+        }
+        page.finish(Revision(11), SnapshotToken(12), Some(b"c"), tables);
+    });
+    add("SCAN reply, done", &mut |out| {
+        let page = ScanPageWriter::begin(out, reply_to(Opcode::Scan, 5), 0, 0);
+        page.finish(Revision(11), SnapshotToken(0), None, tables);
+    });
+    let release = ScanRelease { partition: PartitionId(5), snapshot: SnapshotToken(12) };
+    add("SCAN_RELEASE", &mut |out| release.encode(HEAD, tables, out));
+    add("SCAN_RELEASE reply", &mut |out| encode_empty_reply(reply_to(Opcode::ScanRelease, 5), out));
+    add("PING", &mut |out| encode_ping(HEAD, out));
+    add("PING reply", &mut |out| encode_empty_reply(reply_to(Opcode::Ping, 0), out));
+    add("BIND", &mut |out| Bind { core: CoreIndex(1) }.encode(HEAD, tables, out));
+    add("BIND reply", &mut |out| BindReply { core: CoreIndex(1) }.encode(reply_to(Opcode::Bind, 0), tables, out));
+    add("TOPOLOGY", &mut |out| encode_topology_request(HEAD, out));
+    add("TOPOLOGY reply", &mut |out| topology().encode(reply_to(Opcode::Topology, 0), tables, out));
+    add("STATUS", &mut |out| encode_status_request(HEAD, out));
+    add("STATUS reply", &mut |out| status().encode(reply_to(Opcode::Status, 0), tables, out));
+    add("error of a SCAN", &mut |out| error_reply().encode(reply_to(Opcode::Scan, 5), tables, out));
+    add("CONNECTION_ERROR", &mut |out| {
+        ErrorReply::new(ErrorCode::Malformed).encode_for_connection(MapEpoch(8), tables, out);
+    });
+    add("GO_AWAY", &mut |out| GoAway::shutting_down(5_000).encode(MapEpoch(8), tables, out));
+
+    let credentials = Credentials { role: Role::Write, secret: secret("a secret for writers") };
+    let (client, server) = (
+        client_config(Some(credentials.clone())),
+        server_config(Secrets::default().with(Role::Write, credentials.secret.clone())),
+    );
+    let (mut hello, mut welcome, mut auth, mut proof) = Default::default();
+    let mut client_end = ClientHandshake::begin(&client, Nonce([1; 32]), tables, &mut hello);
+    let mut server_end = ServerHandshake::new(Nonce([2; 32]));
+    with_frame(&hello, |frame| server_end.on_frame(frame, &server, tables, &mut welcome)).unwrap();
+    with_frame(&welcome, |frame| client_end.on_frame(frame, &client, tables, &mut auth)).unwrap();
+    with_frame(&auth, |frame| server_end.on_frame(frame, &server, tables, &mut proof)).unwrap();
+    samples.push(("HELLO", hello));
+    samples.push(("HELLO reply: welcome", welcome));
+    samples.push(("AUTH", auth));
+    samples.push(("AUTH reply", proof));
+    samples
+}
+
+/// Hands the one frame that `bytes` holds to `use_frame`.
+pub fn with_frame<R>(bytes: &[u8], use_frame: impl FnOnce(&Frame<'_>) -> R) -> R {
+    let mut reader = FrameReader::new(BODY_SIZE_BYTES_MAX);
+    reader.push(bytes);
+    let result = use_frame(&reader.next_frame().unwrap().expect("a whole frame"));
+    assert_eq!(reader.pending_bytes(), 0);
+    result
+}
+
+/// Lets every decoder look at the frame, and walks whatever one of them accepts. Returns how many did.
+pub fn decode_everything(frame: &Frame<'_>) -> usize {
+    let mut accepted = 0;
+    let mut count = |is_ok: bool| accepted += usize::from(is_ok);
+    let _ = frame.request();
+    let _ = frame.inbound();
+    let _ = SessionPrefix::take(frame);
+    count(GetRequest::decode(frame).is_ok());
+    count(GetReply::decode(frame).is_ok());
+    count(PutRequest::decode(frame).is_ok());
+    count(DeleteRequest::decode(frame).is_ok());
+    count(WriteReply::decode(frame, Opcode::Put).is_ok());
+    count(WriteReply::decode(frame, Opcode::Delete).is_ok());
+    count(BatchRequest::decode(frame).is_ok_and(|batch| {
+        assert_eq!(batch.items().count(), batch.count());
+        true
+    }));
+    count(BatchReply::decode(frame).is_ok_and(|reply| {
+        assert_eq!(reply.results().count(), reply.count());
+        true
+    }));
+    count(ScanRequest::decode(frame).is_ok());
+    count(ScanPage::decode(frame).is_ok_and(|page| {
+        assert_eq!(page.rows().count(), page.count());
+        true
+    }));
+    count(ScanRelease::decode(frame).is_ok());
+    count(Bind::decode(frame).is_ok());
+    count(BindReply::decode(frame).is_ok());
+    count(Topology::decode(frame).is_ok());
+    count(Status::decode(frame).is_ok());
+    count(GoAway::decode(frame).is_ok());
+    count(ErrorReply::decode(frame).is_ok());
+    let mut tables = TableBuilder::new();
+    let mut out = Vec::new();
+    let server = server_config(Secrets::default().with(Role::Read, secret("a secret for readers")));
+    let client = client_config(Some(Credentials { role: Role::Read, secret: secret("a secret for readers") }));
+    let mut server_end = ServerHandshake::new(Nonce([2; 32]));
+    count(server_end.on_frame(frame, &server, &mut tables, &mut out).is_ok());
+    let mut client_end = ClientHandshake::begin(&client, Nonce([1; 32]), &mut tables, &mut out);
+    count(client_end.on_frame(frame, &client, &mut tables, &mut out).is_ok());
+    accepted
+}
