@@ -23,7 +23,8 @@ pub enum Inbound {
     Error(RequestId),
     /// The server is going away; decode the body with [`GoAway`](crate::table::GoAway).
     GoAway,
-    /// The connection failed and will be closed; decode the body with [`ErrorReply`](crate::table::ErrorReply).
+    /// The connection failed and will be closed; decode the body with [`ErrorReply`](crate::table::ErrorReply). Its retry
+    /// class is not that of the requests in flight: what became of those is unknown.
     ConnectionError,
 }
 

@@ -31,7 +31,8 @@ fn reply<'a>(opcode: Opcode, body: &'a [u8]) -> Frame<'a> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    // PROPTEST_CASES may ask for more.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(2_000)))]
 
     #[test]
     fn random_bodies_are_refused_without_a_panic(
