@@ -39,6 +39,8 @@ bugs! {
     ManifestSkipsDirectorySync = "manifest-skips-directory-sync",
     /// Flush: the table is not synced before the manifest names it.
     FlushSkipsTableSync = "flush-skips-table-sync",
+    /// Flush: the new table's name is not synced before the manifest names it.
+    FlushSkipsDirectorySync = "flush-skips-directory-sync",
     /// Flush: the manifest says that one entry more was flushed than was.
     FlushClaimsTooMuch = "flush-claims-too-much",
     /// Compaction: tombstones are dropped though older versions lie beneath.

@@ -356,6 +356,21 @@ impl<F: Clone> LogWriter<F> {
         self.release_segments();
     }
 
+    /// As [`flushed`](Self::flushed), for a group whose only replica is this one: nobody needs the entries any more, so that they are
+    /// truncated too, which the next checkpoint says.
+    pub fn forget(&mut self, stream: StreamId, through: LogPosition) {
+        if let Some(tracked) = self.streams.get_mut(&stream) {
+            tracked.state.truncated = through;
+        }
+        self.flushed(stream, through);
+    }
+
+    /// The last entry of `stream` in the oldest segment.
+    #[must_use]
+    pub fn oldest_segment_last_entry(&self, stream: StreamId) -> LogIndex {
+        self.live.front().and_then(|segment| segment.last_entries.get(&stream)).copied().unwrap_or_default()
+    }
+
     /// Asks for a marker, so that the last batch is known durable. Does nothing while records wait or right after a marker.
     pub fn mark(&mut self) {
         if self.is_idle() && !self.last_was_marker && self.durable_through.0 > 0 && self.current.is_some() {

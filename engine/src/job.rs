@@ -1,0 +1,177 @@
+//! Work for the maintenance thread: everything that takes long or touches file names. A shard makes a [`Job`] as a value, the
+//! maintenance thread [runs](run) it, and the shard learns of the end by one message, a [`JobDone`].
+//!
+//! Jobs touch only immutable things: frozen memtables, finished tables, bytes of a manifest. A job that fails leaves no partial
+//! output under a name that anybody reads.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::compaction::{CompactionJob, run_compaction};
+use crate::env::Environment;
+use crate::error::{Error, Result};
+use crate::flush::{FlushJob, run_flush};
+use crate::ids::PartitionId;
+use crate::log::{SegmentFile, prepare_segment};
+use crate::manifest::Manifest;
+use crate::table::Table;
+
+/// How urgent a job is. Lower lanes wait while a higher one has work.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Lane {
+    /// What writes may be waiting for: segments, flushes, manifests.
+    Urgent,
+    /// What keeps reads fast and space small: compaction, removal.
+    Background,
+}
+
+/// Work for the maintenance thread.
+pub enum Job<E: Environment> {
+    /// Make a segment file ready.
+    PrepareSegment {
+        /// The log's directory.
+        directory: PathBuf,
+        /// The number of the file.
+        number: u64,
+        /// Its length, bytes.
+        size_bytes: u64,
+    },
+    /// Write a frozen memtable to a table of level 0.
+    Flush(FlushJob),
+    /// Merge tables.
+    Compact(Box<CompactionJob<E>>),
+    /// Make a manifest durable.
+    WriteManifest {
+        /// The partition's directory.
+        directory: PathBuf,
+        /// What to write.
+        manifest: Manifest,
+    },
+    /// Unmap and remove tables that no manifest names and nobody reads.
+    RemoveTables {
+        /// The partition.
+        partition: PartitionId,
+        /// The tables.
+        tables: Vec<Arc<Table<E>>>,
+    },
+    /// Remove segment files that are not needed.
+    RemoveSegments {
+        /// The files.
+        files: Vec<SegmentFile<E::File>>,
+    },
+    /// Look up which pages of tables are in memory.
+    RefreshResidency {
+        /// The tables.
+        tables: Vec<(PartitionId, Arc<Table<E>>)>,
+    },
+}
+
+/// The end of a job.
+pub enum JobDone<E: Environment> {
+    /// A segment file is ready, or could not be made.
+    SegmentPrepared(Result<SegmentFile<E::File>>),
+    /// A flush ended: the table, unless nothing was worth keeping.
+    Flushed {
+        /// The partition.
+        partition: PartitionId,
+        /// The new table of level 0.
+        result: Result<Option<Table<E>>>,
+    },
+    /// A compaction ended: the new tables in key order.
+    Compacted {
+        /// The partition.
+        partition: PartitionId,
+        /// The tables of the output level.
+        result: Result<Vec<Table<E>>>,
+    },
+    /// A manifest is durable, or its writing failed.
+    ManifestWritten {
+        /// The partition.
+        partition: PartitionId,
+        /// The version written.
+        version: u64,
+        /// Whether it is in place, durably.
+        result: Result<()>,
+    },
+    /// Files were removed; those that could not be are removed at the next start.
+    Removed {
+        /// The first failure.
+        result: Result<()>,
+    },
+    /// Which pages are in memory.
+    Residency(Vec<ResidencyReport<E>>),
+}
+
+/// Which pages of a table are in memory: bits from the first page on, 64 a word.
+pub struct ResidencyReport<E: Environment> {
+    /// The partition the table belongs to.
+    pub partition: PartitionId,
+    /// The table.
+    pub table: Arc<Table<E>>,
+    /// The bits, as [`FileMap::residency`](crate::env::FileMap::residency) gives them.
+    pub pages: Vec<u64>,
+}
+
+impl<E: Environment> Job<E> {
+    /// How urgent the job is.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        match self {
+            Self::PrepareSegment { .. } | Self::Flush(_) | Self::WriteManifest { .. } => Lane::Urgent,
+            Self::Compact(_) | Self::RemoveTables { .. } | Self::RemoveSegments { .. } | Self::RefreshResidency { .. } => {
+                Lane::Background
+            }
+        }
+    }
+}
+
+/// Runs a job to its end.
+pub async fn run<E: Environment>(environment: E, job: Job<E>) -> JobDone<E> {
+    match job {
+        Job::PrepareSegment { directory, number, size_bytes } => {
+            JobDone::SegmentPrepared(prepare_segment(&environment, &directory, number, size_bytes).await)
+        }
+        Job::Flush(job) => {
+            JobDone::Flushed { partition: job.target.partition, result: run_flush(&environment, &job).await }
+        }
+        Job::Compact(job) => {
+            JobDone::Compacted { partition: job.target.partition, result: run_compaction(&environment, &job).await }
+        }
+        Job::WriteManifest { directory, manifest } => JobDone::ManifestWritten {
+            partition: manifest.partition,
+            version: manifest.version,
+            result: manifest.write(&environment, &directory).await,
+        },
+        Job::RemoveTables { tables, .. } => {
+            let paths: Vec<_> = tables.iter().map(|table| table.path().to_path_buf()).collect();
+            // The last reference unmaps the file, here and not on the shard.
+            drop(tables);
+            JobDone::Removed { result: remove_files(&environment, paths).await }
+        }
+        Job::RemoveSegments { files } => {
+            let paths = files.into_iter().map(|file| file.path).collect();
+            JobDone::Removed { result: remove_files(&environment, paths).await }
+        }
+        Job::RefreshResidency { tables } => JobDone::Residency(refresh_residency(tables)),
+    }
+}
+
+async fn remove_files<E: Environment>(environment: &E, paths: Vec<PathBuf>) -> Result<()> {
+    let mut first_failure = Ok(());
+    for path in paths {
+        if let Err(error) = environment.remove_file(&path).await {
+            first_failure = first_failure.and(Err(Error::io("remove", &path, error)));
+        }
+        environment.yield_now().await;
+    }
+    first_failure
+}
+
+fn refresh_residency<E: Environment>(tables: Vec<(PartitionId, Arc<Table<E>>)>) -> Vec<ResidencyReport<E>> {
+    let report = |(partition, table): (PartitionId, Arc<Table<E>>)| {
+        // A map whose residency cannot be told is read by ordinary reads.
+        let pages = table.residency().unwrap_or_default();
+        ResidencyReport { partition, table, pages }
+    };
+    tables.into_iter().map(report).collect()
+}

@@ -1,0 +1,82 @@
+//! Snapshots held by readers: while one is held, the versions it needs are kept.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{LogTime, Revision};
+
+/// A held snapshot's name, unique within its partition while the process lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SnapshotId(pub u64);
+
+/// What a reader of a snapshot sees: everything up to a revision, and nothing whose deadline had passed by a log time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadPoint {
+    /// The newest revision that is seen.
+    pub revision: Revision,
+    /// The log time by which deadlines count.
+    pub log_time: LogTime,
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    point: ReadPoint,
+    used_at_ms: u64,
+}
+
+/// The snapshots of a partition. Bounded in number, and in time by [`expire`](Self::expire).
+#[derive(Debug, Default)]
+pub(crate) struct Snapshots {
+    held: BTreeMap<SnapshotId, Snapshot>,
+    id_last: u64,
+}
+
+impl Snapshots {
+    /// Holds `point`; `None` if `count_max` are held already.
+    pub(crate) fn hold(&mut self, point: ReadPoint, now_ms: u64, count_max: usize) -> Option<SnapshotId> {
+        if self.held.len() >= count_max {
+            return None;
+        }
+        self.id_last += 1;
+        let id = SnapshotId(self.id_last);
+        self.held.insert(id, Snapshot { point, used_at_ms: now_ms });
+        Some(id)
+    }
+
+    /// What a held snapshot sees; using it keeps it from expiring.
+    pub(crate) fn touch(&mut self, id: SnapshotId, now_ms: u64) -> Option<ReadPoint> {
+        let snapshot = self.held.get_mut(&id)?;
+        snapshot.used_at_ms = now_ms;
+        Some(snapshot.point)
+    }
+
+    pub(crate) fn release(&mut self, id: SnapshotId) {
+        self.held.remove(&id);
+    }
+
+    /// Drops those that were not used for `idle_ms_max`.
+    pub(crate) fn expire(&mut self, now_ms: u64, idle_ms_max: u64) {
+        self.held.retain(|_, snapshot| now_ms.saturating_sub(snapshot.used_at_ms) <= idle_ms_max);
+    }
+
+    /// The revisions that are held, in ascending order without repetition.
+    pub(crate) fn revisions(&self) -> Vec<Revision> {
+        let mut revisions: Vec<_> = self.held.values().map(|snapshot| snapshot.point.revision).collect();
+        revisions.sort_unstable();
+        revisions.dedup();
+        revisions
+    }
+
+    /// The newest revision that is held.
+    pub(crate) fn newest_revision(&self) -> Option<Revision> {
+        self.held.values().map(|snapshot| snapshot.point.revision).max()
+    }
+
+    /// The oldest log time by which a held snapshot counts deadlines.
+    pub(crate) fn oldest_log_time(&self) -> Option<LogTime> {
+        self.held.values().map(|snapshot| snapshot.point.log_time).min()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.held.len()
+    }
+}

@@ -1,0 +1,175 @@
+//! What a store asks of the maintenance thread, and how it takes in what comes back.
+//!
+//! The order that keeps acknowledged data safe, with the step that a crash may follow:
+//!
+//! 1. A memtable is frozen and, once everything in it is durable in the log, flushed: the table is written, synced, and its name made durable.
+//! 2. A manifest that names the table, and says up to which entry the tree is in tables, is made durable.
+//! 3. Only then the version is installed, the memtable dropped, and the log told that these entries are flushed.
+//! 4. Only then may the log reuse segments.
+//!
+//! Compaction goes the same way; its inputs are removed only after step 3 and once no reader holds them.
+
+use crate::compaction::pick;
+use crate::env::Environment;
+use crate::error::{Error, Result};
+use crate::ids::{LogPosition, PartitionId};
+use crate::job::Job;
+use crate::table::Table;
+use crate::tree::CompactionStart;
+
+use super::{Store, partition_of, stream_of};
+
+/// Compactions of one core at a time: more would only take turns on its maintenance thread.
+const COMPACTIONS_MAX: usize = 1;
+
+impl<E: Environment> Store<E> {
+    pub(super) fn plan_maintenance(&mut self) {
+        self.plan_segments();
+        self.freeze_by_memory();
+        self.freeze_by_log();
+        self.plan_flushes();
+        self.plan_compactions();
+        self.plan_manifests();
+        self.plan_removals();
+    }
+
+    fn plan_segments(&mut self) {
+        if let Some(number) = self.log.next_segment_to_prepare() {
+            let size_bytes = self.options.log.segment_size_bytes;
+            self.jobs.push_back(Job::PrepareSegment { directory: self.log_directory.clone(), number, size_bytes });
+        }
+        let files = self.log.take_surplus_segments();
+        if !files.is_empty() {
+            self.jobs.push_back(Job::RemoveSegments { files });
+        }
+    }
+
+    /// Freezes the largest active memtables while the active ones together take more than half of the budget.
+    fn freeze_by_memory(&mut self) {
+        loop {
+            let active: usize = self.partitions.values().map(|partition| partition.tree.active_bytes()).sum();
+            if active <= self.options.memtable_memory_bytes / 2 {
+                return;
+            }
+            let largest = self.partitions.values_mut().max_by_key(|partition| partition.tree.active_bytes());
+            let Some(largest) = largest.filter(|partition| partition.tree.active_row_count() > 0) else { return };
+            let before = largest.tree.memtable_bytes();
+            largest.freeze();
+            self.memtable_bytes = self.memtable_bytes + largest.tree.memtable_bytes() - before;
+        }
+    }
+
+    /// Freezes the memtable whose entries keep the oldest segment, once half of the segments are in use.
+    fn freeze_by_log(&mut self) {
+        if self.log.live_segment_count() * 2 <= self.options.log.segments_max {
+            return;
+        }
+        let Some(stream) = self.log.stream_pinning_oldest_segment() else { return };
+        let Some(partition) = self.partitions.get_mut(&partition_of(stream)) else { return };
+        let pinned_through = self.log.oldest_segment_last_entry(stream);
+        if partition.tree.frozen_through().index < pinned_through && partition.applied().index >= pinned_through {
+            let before = partition.tree.memtable_bytes();
+            partition.freeze();
+            self.memtable_bytes = self.memtable_bytes + partition.tree.memtable_bytes() - before;
+        }
+    }
+
+    fn plan_flushes(&mut self) {
+        for partition in self.partitions.values_mut() {
+            let (pins, floor) = (partition.snapshots.revisions(), partition.log_time_floor());
+            if let Some(job) = partition.tree.start_flush(partition.durable(), &pins, floor) {
+                self.jobs.push_back(Job::Flush(job));
+            }
+        }
+    }
+
+    fn plan_compactions(&mut self) {
+        for partition in self.partitions.values_mut() {
+            if self.compactions_running >= COMPACTIONS_MAX {
+                return;
+            }
+            if partition.tree.is_compaction_suspended() {
+                continue;
+            }
+            let Some(plan) = pick(&partition.tree.summaries(), &self.options.compaction) else { continue };
+            let (pins, floor) = (partition.snapshots.revisions(), partition.log_time_floor());
+            match partition.tree.start_compaction(&plan, pins, floor) {
+                CompactionStart::Moved => {}
+                CompactionStart::Job(job) => {
+                    self.compactions_running += 1;
+                    self.jobs.push_back(Job::Compact(job));
+                }
+            }
+        }
+    }
+
+    fn plan_manifests(&mut self) {
+        for partition in self.partitions.values_mut() {
+            if let Some(manifest) = partition.tree.start_manifest() {
+                let directory = partition.tree.directory().clone();
+                self.jobs.push_back(Job::WriteManifest { directory, manifest });
+            }
+        }
+    }
+
+    fn plan_removals(&mut self) {
+        for partition in self.partitions.values_mut() {
+            let tables = partition.tree.take_unused_tables();
+            if !tables.is_empty() {
+                self.jobs.push_back(Job::RemoveTables { partition: partition.id(), tables });
+            }
+        }
+    }
+
+    pub(super) fn flushed(&mut self, partition: PartitionId, result: Result<Option<Table<E>>>) {
+        let owned = self.partitions.get_mut(&partition).expect("jobs are of owned partitions");
+        match result {
+            Ok(table) => {
+                self.counters.flushes += 1;
+                owned.tree.flush_done(table);
+            }
+            Err(error) => {
+                owned.tree.flush_failed();
+                self.job_failed("flush a memtable", &error);
+            }
+        }
+    }
+
+    pub(super) fn compacted(&mut self, partition: PartitionId, result: Result<Vec<Table<E>>>) {
+        self.compactions_running -= 1;
+        let owned = self.partitions.get_mut(&partition).expect("jobs are of owned partitions");
+        match result {
+            Ok(tables) => {
+                self.counters.compactions += 1;
+                self.counters.compaction_bytes += tables.iter().map(|table| table.meta().file_length).sum::<u64>();
+                owned.tree.compaction_done(tables);
+            }
+            Err(error) => {
+                owned.tree.compaction_failed(matches!(error, Error::Corruption(_)));
+                self.job_failed("compact tables", &error);
+            }
+        }
+    }
+
+    pub(super) fn manifest_written(&mut self, partition: PartitionId, version: u64) {
+        self.counters.manifests += 1;
+        let owned = self.partitions.get_mut(&partition).expect("jobs are of owned partitions");
+        let before = owned.tree.memtable_bytes();
+        let flushed = owned.tree.install(version);
+        self.memtable_bytes = self.memtable_bytes + owned.tree.memtable_bytes() - before;
+        if let Some(through) = flushed {
+            self.release_log(partition, through);
+        }
+    }
+
+    /// With one replica nobody else needs the entries: what is flushed is truncated.
+    fn release_log(&mut self, partition: PartitionId, through: LogPosition) {
+        let stream = stream_of(partition);
+        self.log.forget(stream, through);
+    }
+
+    pub(super) fn job_failed(&mut self, what: &str, error: &Error) {
+        self.counters.job_failures += 1;
+        tracing::error!(%error, "could not {what}; it will be tried again");
+    }
+}

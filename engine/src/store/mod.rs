@@ -1,0 +1,389 @@
+//! A core's store: one log, the partitions the core owns, one memory budget, one block cache.
+//!
+//! Synchronous and without I/O of its own. Inputs are method calls; what must happen in the world comes out as values:
+//!
+//! ```text
+//! propose ── seal ──► start_log_write ──► (driver writes) ──► finish_log_write ──► outcomes
+//! get / scan ──► answer, or a block that the driver reads ──► block_read ──► the same call again
+//! next_job ──► (maintenance thread runs it) ──► job_done
+//! ```
+//!
+//! Owned by one shard thread; nothing here is shared. Bounds: [`Options`]. A failed log write, or a manifest that could not be made
+//! durable, is fatal: the store answers an error once and the node must stop.
+
+mod maintenance;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::PathBuf;
+
+use crate::block_cache::BlockCache;
+use crate::cursor::Stop;
+use crate::env::Environment;
+use crate::error::{Error, Result};
+use crate::ids::{PartitionId, StreamId};
+use crate::io_buffer::IoBuffer;
+use crate::job::{Job, JobDone};
+use crate::log::{Durable, LogCounters, LogWrite, LogWriter};
+use crate::options::Options;
+use crate::partition::{Answer, Durability, Outcome, Partition, Proposal, ReadPoint, SnapshotId, Write};
+use crate::table::BlockRead;
+use crate::tree::ReadOptions;
+
+/// Why a write is not taken now. Nothing was done; it can be tried again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Busy {
+    /// The log has as many bytes waiting as it may.
+    Log,
+    /// Memtables fill the memory budget; flushes have to catch up.
+    Memory,
+    /// Level 0 of the partition has too many tables; compaction has to catch up.
+    Compaction,
+}
+
+/// What a store has done and holds, for reports.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct StoreCounters {
+    /// The log's.
+    pub log: LogCounters,
+    /// Log segments with records that may be needed.
+    pub log_segments: u64,
+    /// Memory of memtables, bytes.
+    pub memtable_bytes: u64,
+    /// Tables.
+    pub tables: u64,
+    /// Their length together, bytes.
+    pub table_bytes: u64,
+    /// Flushes installed.
+    pub flushes: u64,
+    /// Compactions installed.
+    pub compactions: u64,
+    /// Manifest versions made durable.
+    pub manifests: u64,
+    /// Bytes that compaction wrote.
+    pub compaction_bytes: u64,
+    /// Jobs that failed and are tried again.
+    pub job_failures: u64,
+    /// Point reads and scans that had to wait for a block.
+    pub block_misses: u64,
+}
+
+/// A core's store.
+pub struct Store<E: Environment> {
+    options: Options,
+    log_directory: PathBuf,
+    log: LogWriter<E::File>,
+    partitions: BTreeMap<PartitionId, Partition<E>>,
+    cache: BlockCache,
+    jobs: VecDeque<Job<E>>,
+    /// Partitions with an entry being built.
+    dirty: Vec<PartitionId>,
+    /// Memory of all memtables, active and frozen, bytes.
+    memtable_bytes: usize,
+    compactions_running: usize,
+    maintenance_due: bool,
+    counters: StoreCounters,
+}
+
+/// The stream of a partition's entries.
+#[must_use]
+pub fn stream_of(partition: PartitionId) -> StreamId {
+    StreamId(u64::from(partition.0))
+}
+
+fn partition_of(stream: StreamId) -> PartitionId {
+    PartitionId(u16::try_from(stream.0).expect("only partitions have streams"))
+}
+
+impl<E: Environment> Store<E> {
+    pub(crate) fn new(
+        options: Options,
+        log_directory: PathBuf,
+        log: LogWriter<E::File>,
+        partitions: impl IntoIterator<Item = Partition<E>>,
+    ) -> Self {
+        let partitions: BTreeMap<_, _> = partitions.into_iter().map(|partition| (partition.id(), partition)).collect();
+        let memtable_bytes = partitions.values().map(|partition| partition.tree.memtable_bytes()).sum();
+        Self {
+            cache: BlockCache::new(options.block_cache_bytes),
+            options,
+            log_directory,
+            log,
+            partitions,
+            jobs: VecDeque::new(),
+            dirty: Vec::new(),
+            memtable_bytes,
+            compactions_running: 0,
+            maintenance_due: true,
+            counters: StoreCounters::default(),
+        }
+    }
+
+    /// The partitions of this core.
+    pub fn partitions(&self) -> impl Iterator<Item = &Partition<E>> {
+        self.partitions.values()
+    }
+
+    /// A partition of this core, if it owns it.
+    #[must_use]
+    pub fn partition(&self, id: PartitionId) -> Option<&Partition<E>> {
+        self.partitions.get(&id)
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> StoreCounters {
+        let trees = || self.partitions.values().map(|partition| &partition.tree);
+        StoreCounters {
+            log: self.log.counters(),
+            log_segments: self.log.live_segment_count() as u64,
+            memtable_bytes: self.memtable_bytes as u64,
+            tables: trees().map(|tree| tree.table_count() as u64).sum(),
+            table_bytes: trees().map(|tree| tree.table_bytes()).sum(),
+            ..self.counters
+        }
+    }
+
+    /// Whether a write to `partition` would be taken now.
+    ///
+    /// # Errors
+    /// [`Busy`] says what it waits for.
+    pub fn check_capacity(&self, partition: PartitionId) -> std::result::Result<(), Busy> {
+        if self.log.pending_bytes() >= self.options.log_pending_bytes_max {
+            return Err(Busy::Log);
+        }
+        if self.memtable_bytes >= self.options.memtable_memory_bytes {
+            return Err(Busy::Memory);
+        }
+        if self.partitions[&partition].tree.level0_count() >= self.options.compaction.level0_table_count_trigger * 6 {
+            return Err(Busy::Compaction);
+        }
+        Ok(())
+    }
+
+    /// Proposes a write. It takes effect when an [`Outcome`] of its entry says so; [`seal`](Self::seal) ends the turn.
+    ///
+    /// # Errors
+    /// [`Busy`]: nothing was done.
+    ///
+    /// # Panics
+    /// If this core does not own the partition, or the key or value is longer than the limits.
+    pub fn propose(
+        &mut self,
+        partition: PartitionId,
+        write: &Write<'_>,
+        durability: Durability,
+        now_ms: u64,
+    ) -> std::result::Result<Proposal, Busy> {
+        self.check_capacity(partition)?;
+        let owned = self.partitions.get_mut(&partition).expect("this core owns the partition");
+        if !owned.is_dirty {
+            self.dirty.push(partition);
+        }
+        Ok(owned.propose(&mut self.log, now_ms, write, durability))
+    }
+
+    /// Ends a turn: closes the entries that gathered and gives them to the log. Outcomes of writes that asked for memory only are added.
+    pub fn seal(&mut self, outcomes: &mut Vec<Outcome>) {
+        for id in std::mem::take(&mut self.dirty) {
+            let partition = self.partitions.get_mut(&id).expect("dirty partitions are owned");
+            let before = partition.tree.memtable_bytes();
+            partition.seal(&mut self.log, outcomes);
+            self.memtable_bytes = self.memtable_bytes + partition.tree.memtable_bytes() - before;
+        }
+    }
+
+    /// The log write that is due, if one is: the driver carries it out and calls [`finish_log_write`](Self::finish_log_write).
+    pub fn start_log_write(&mut self) -> Option<LogWrite<E::File>> {
+        let write = self.log.start_write();
+        if write.is_none() && self.log.is_waiting_for_segment() {
+            self.maintenance_due = true;
+        }
+        write
+    }
+
+    /// Learns what became of a log write; entries that are durable by it are applied and their outcomes added.
+    ///
+    /// # Errors
+    /// The write's failure. The log is poisoned and the node must stop: nothing more is acknowledged.
+    pub fn finish_log_write(
+        &mut self,
+        write: LogWrite<E::File>,
+        result: io::Result<()>,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<()> {
+        let durable = self.log.finish_write(write, result)?;
+        self.advance_durable(&durable, outcomes);
+        self.maintenance_due = true;
+        Ok(())
+    }
+
+    fn advance_durable(&mut self, durable: &[Durable], outcomes: &mut Vec<Outcome>) {
+        for Durable { stream, through } in durable {
+            let Some(partition) = self.partitions.get_mut(&partition_of(*stream)) else { continue };
+            let before = partition.tree.memtable_bytes();
+            partition.advance_durable(*through, outcomes);
+            self.memtable_bytes = self.memtable_bytes + partition.tree.memtable_bytes() - before;
+        }
+    }
+
+    /// Asks for a marker behind the last batch; called when the store falls idle and before it closes.
+    pub fn mark_log(&mut self) {
+        self.log.mark();
+    }
+
+    /// Whether nothing is being proposed, written or waited for in the log.
+    #[must_use]
+    pub fn is_log_idle(&self) -> bool {
+        self.dirty.is_empty() && self.log.is_idle()
+    }
+
+    /// Reads a key, at a held snapshot or as of now. The value is appended to `value`.
+    ///
+    /// # Errors
+    /// [`Stop::Miss`]: the driver reads the block, calls [`block_read`](Self::block_read), and repeats the call.
+    /// [`Stop::Corruption`]: a block is damaged.
+    ///
+    /// # Panics
+    /// If this core does not own the partition.
+    pub fn get(&mut self, partition: PartitionId, key: &[u8], value: &mut Vec<u8>) -> std::result::Result<Answer, Stop<E::File>> {
+        let partition = &self.partitions[&partition];
+        partition.get(key, partition.read_point(), &mut self.cache, value)
+    }
+
+    /// Takes in a block that a read missed.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] if its checksum does not hold; [`Error::Io`] if it could not be read.
+    pub fn block_read(&mut self, read: &BlockRead<E::File>, buffer: &IoBuffer, result: io::Result<usize>) -> Result<()> {
+        self.counters.block_misses += 1;
+        let length = result.map_err(|error| Error::io("read", &read.path, error))?;
+        self.cache.complete(read, &buffer[..length])
+    }
+
+    /// Holds a snapshot of a partition as of now; `None` if too many are held.
+    ///
+    /// # Panics
+    /// If this core does not own the partition.
+    pub fn hold_snapshot(&mut self, partition: PartitionId, now_ms: u64) -> Option<(SnapshotId, ReadPoint)> {
+        let owned = self.partitions.get_mut(&partition).expect("this core owns the partition");
+        let point = owned.read_point();
+        let id = owned.snapshots.hold(point, now_ms, self.options.snapshots_max)?;
+        Some((id, point))
+    }
+
+    /// What a held snapshot sees, `None` if it is not held any more.
+    pub fn use_snapshot(&mut self, partition: PartitionId, id: SnapshotId, now_ms: u64) -> Option<ReadPoint> {
+        self.partitions.get_mut(&partition)?.snapshots.touch(id, now_ms)
+    }
+
+    /// Lets a snapshot go.
+    pub fn release_snapshot(&mut self, partition: PartitionId, id: SnapshotId) {
+        if let Some(owned) = self.partitions.get_mut(&partition) {
+            owned.snapshots.release(id);
+        }
+    }
+
+    /// Walks over the visible rows of a range in key order until `visit` answers `false`.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get): rows that were visited before a miss are visited again by the repeated call unless its start is moved.
+    ///
+    /// # Panics
+    /// If this core does not own the partition.
+    pub fn scan(
+        &mut self,
+        partition: PartitionId,
+        options: &ReadOptions<'_>,
+        visit: impl FnMut(crate::row::Row<'_>) -> bool,
+    ) -> std::result::Result<(), Stop<E::File>> {
+        self.partitions[&partition].tree.scan(options, &mut self.cache, visit)
+    }
+
+    /// Does what time asks for: proposes entries for deadlines that are due, lets idle snapshots go.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get): a deadline may have to be looked up in a block that is not in memory.
+    pub fn tick(&mut self, now_ms: u64) -> std::result::Result<(), Stop<E::File>> {
+        for (id, partition) in &mut self.partitions {
+            partition.snapshots.expire(now_ms, self.options.snapshot_idle_ms_max);
+            let was_dirty = partition.is_dirty;
+            partition.propose_time_if_due(now_ms, &mut self.cache)?;
+            if partition.is_dirty && !was_dirty {
+                self.dirty.push(*id);
+            }
+        }
+        Ok(())
+    }
+
+    /// When [`tick`](Self::tick) should be called next, milliseconds since the Unix epoch; `None` while nothing has a deadline.
+    #[must_use]
+    pub fn next_tick_ms(&self) -> Option<u64> {
+        self.partitions.values().filter_map(Partition::next_deadline_ms).min()
+    }
+
+    /// Freezes every memtable that has rows, so that a close leaves nothing to replay.
+    pub fn flush_all(&mut self) {
+        for partition in self.partitions.values_mut() {
+            if partition.applied().index > partition.tree.frozen_through().index {
+                partition.freeze();
+            }
+        }
+        self.maintenance_due = true;
+    }
+
+    /// Whether a flush is waited for or running.
+    #[must_use]
+    pub fn is_flushing(&self) -> bool {
+        self.partitions.values().any(|partition| partition.tree.is_flushing())
+    }
+
+    /// Whether any job of the store is queued or running.
+    #[must_use]
+    pub fn is_maintenance_idle(&self) -> bool {
+        self.jobs.is_empty() && self.partitions.values().all(|partition| partition.tree.is_idle())
+    }
+
+    /// The next job for the maintenance thread.
+    pub fn next_job(&mut self) -> Option<Job<E>> {
+        if self.maintenance_due {
+            self.maintenance_due = false;
+            self.plan_maintenance();
+        }
+        self.jobs.pop_front()
+    }
+
+    /// Learns that a job ended.
+    ///
+    /// # Errors
+    /// A failure that must stop the node: a manifest that could not be made durable.
+    pub fn job_done(&mut self, done: JobDone<E>) -> Result<()> {
+        self.maintenance_due = true;
+        match done {
+            JobDone::SegmentPrepared(Ok(file)) => self.log.add_segment(file),
+            JobDone::SegmentPrepared(Err(error)) => {
+                self.log.segment_failed();
+                self.job_failed("prepare a log segment", &error);
+            }
+            JobDone::Flushed { partition, result } => self.flushed(partition, result),
+            JobDone::Compacted { partition, result } => self.compacted(partition, result),
+            JobDone::ManifestWritten { partition, version, result } => {
+                result?;
+                self.manifest_written(partition, version);
+            }
+            JobDone::Removed { result } => {
+                if let Err(error) = result {
+                    self.job_failed("remove files", &error);
+                }
+            }
+            JobDone::Residency(reports) => {
+                for report in reports {
+                    if let Some(owned) = self.partitions.get_mut(&report.partition) {
+                        owned.tree.set_residency(&report.table, report.pages);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+//! Writing a table: rows in order go in, aligned chunks of the file come out.
+//!
+//! Sans-I/O; [`write_table`] is the driver for a job. A table is written by direct I/O only: whole chunks, a padded tail, then the file
+//! is cut to its length and synced. The caller makes the name durable and names the table in a manifest.
+
+use std::path::Path;
+
+use crate::bugs::{self, Bug};
+use crate::env::{Environment, OpenMode};
+use crate::error::{Error, Result};
+use crate::ids::{LogTime, Revision, SlotRange, TableId};
+use crate::io_buffer::IoBuffer;
+use crate::limits::DIRECT_IO_ALIGNMENT;
+use crate::row::{Row, RowKey};
+
+use super::block::BlockBuilder;
+use super::block_codec::store_block;
+use super::checksum::checksum;
+use super::filter::{build_filter, key_hash};
+use super::footer::{Footer, Part};
+use super::index::{BlockHandle, TableIndex};
+use super::meta::{TableKey, TableMeta};
+
+/// The file is written in pieces of so many bytes.
+const CHUNK_SIZE_BYTES: usize = 256 * 1024;
+
+/// How tables are written.
+#[derive(Clone, Copy, Debug)]
+pub struct TableOptions {
+    /// The size at which a block is closed, before compression, bytes.
+    pub block_size_bytes: usize,
+    /// Whether blocks are compressed where it pays.
+    pub compress: bool,
+}
+
+/// Builds one table's bytes.
+#[derive(Debug)]
+pub struct TableBuilder {
+    options: TableOptions,
+    meta: TableMeta,
+    block: BlockBuilder,
+    block_bytes: Vec<u8>,
+    index: TableIndex,
+    hashes: Vec<u64>,
+    last_row: Option<(TableKey, Revision)>,
+    /// What has been laid out and not been taken; it stands at `taken`.
+    out: Vec<u8>,
+    taken: u64,
+}
+
+impl TableBuilder {
+    /// An empty table. `checksum_seed` is random.
+    #[must_use]
+    pub fn new(id: TableId, checksum_seed: u64, slots: SlotRange, options: TableOptions) -> Self {
+        let nothing = TableKey { keyspace: crate::row::Keyspace::Data, key: Vec::new() };
+        let meta = TableMeta {
+            id,
+            checksum_seed,
+            file_length: 0,
+            slots,
+            row_count: 0,
+            tombstone_count: 0,
+            deadline_count: 0,
+            deadline_newest: LogTime(0),
+            revision_oldest: Revision::MAX,
+            revision_newest: Revision(0),
+            smallest: nothing.clone(),
+            largest: nothing,
+        };
+        Self {
+            options,
+            meta,
+            block: BlockBuilder::default(),
+            block_bytes: Vec::new(),
+            index: TableIndex::default(),
+            hashes: Vec::new(),
+            last_row: None,
+            out: Vec::new(),
+            taken: 0,
+        }
+    }
+
+    /// Adds a row.
+    ///
+    /// # Panics
+    /// If it does not order behind the row before.
+    pub fn add(&mut self, row: &Row<'_>) {
+        let RowKey { keyspace, key, .. } = row.row_key;
+        let is_new_key = match &self.last_row {
+            None => {
+                self.meta.smallest = TableKey { keyspace, key: key.to_vec() };
+                true
+            }
+            Some((last, last_revision)) => {
+                let last_key = RowKey { keyspace: last.keyspace, key: &last.key, revision: *last_revision };
+                assert!(last_key < row.row_key, "rows out of order: {last_key:?} before {:?}", row.row_key);
+                last.keyspace != keyspace || last.key != key
+            }
+        };
+        let added = 32 + key.len() + row.value.len();
+        if !self.block.is_empty() && self.block.length() + added > self.options.block_size_bytes {
+            self.finish_block();
+        }
+        let hash = key_hash(keyspace, key);
+        if is_new_key {
+            self.hashes.push(hash);
+        }
+        self.block.add(row, hash);
+        self.note(row);
+    }
+
+    fn note(&mut self, row: &Row<'_>) {
+        let RowKey { keyspace, key, revision } = row.row_key;
+        self.meta.row_count += 1;
+        self.meta.tombstone_count += u64::from(row.kind == crate::row::RowKind::Tombstone);
+        if let Some(deadline) = row.deadline {
+            self.meta.deadline_count += 1;
+            self.meta.deadline_newest = self.meta.deadline_newest.max(deadline);
+        }
+        self.meta.revision_oldest = self.meta.revision_oldest.min(revision);
+        self.meta.revision_newest = self.meta.revision_newest.max(revision);
+        let (last, last_revision) =
+            self.last_row.get_or_insert_with(|| (TableKey { keyspace, key: Vec::new() }, revision));
+        last.keyspace = keyspace;
+        last.key.clear();
+        last.key.extend_from_slice(key);
+        *last_revision = revision;
+    }
+
+    /// Whether nothing was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.last_row.is_none()
+    }
+
+    /// The file's length so far, bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.taken + self.out.len() as u64
+    }
+
+    fn finish_block(&mut self) {
+        let offset = self.length();
+        self.block_bytes.clear();
+        self.block.finish(&mut self.block_bytes);
+        let before = self.out.len();
+        store_block(&self.block_bytes, self.options.compress, self.meta.checksum_seed, offset, &mut self.out);
+        let length = length_u32(self.out.len() - before);
+        let (last, revision) = self.last_row.as_ref().expect("a block holds a row");
+        let last = RowKey { keyspace: last.keyspace, key: &last.key, revision: *revision };
+        self.index.push(BlockHandle { offset, length }, last);
+    }
+
+    /// The next piece of the file with its offset, once enough has gathered. Its length is a multiple of 4,096.
+    pub fn take_chunk(&mut self) -> Option<(IoBuffer, u64)> {
+        if self.out.len() < CHUNK_SIZE_BYTES {
+            return None;
+        }
+        let length = self.out.len() / DIRECT_IO_ALIGNMENT * DIRECT_IO_ALIGNMENT;
+        let chunk = IoBuffer::from(&self.out[..length]);
+        self.out.drain(..length);
+        let offset = self.taken;
+        self.taken += length as u64;
+        Some((chunk, offset))
+    }
+
+    /// Ends the table: the last piece, padded to a multiple of 4,096, its offset, and what the manifest says of the table. The file
+    /// must be cut to [`TableMeta::file_length`].
+    ///
+    /// # Panics
+    /// If nothing was added.
+    #[must_use]
+    pub fn finish(mut self) -> (IoBuffer, u64, TableMeta) {
+        assert!(!self.is_empty(), "a table has rows");
+        self.finish_block();
+        let filter = self.put_part(&build_filter(&self.hashes));
+        let index = self.put_part(&self.index.encode());
+        let offset = self.length();
+        Footer { filter, index }.encode(self.meta.checksum_seed, offset, &mut self.out);
+        self.meta.file_length = self.length();
+        let (largest, _) = self.last_row.take().expect("asserted above");
+        self.meta.largest = largest;
+        let mut chunk = IoBuffer::from(&self.out[..]);
+        chunk.pad_to(DIRECT_IO_ALIGNMENT);
+        (chunk, self.taken, self.meta)
+    }
+
+    fn put_part(&mut self, bytes: &[u8]) -> Part {
+        let offset = self.length();
+        self.out.extend_from_slice(bytes);
+        Part { offset, length: length_u32(bytes.len()), checksum: checksum(self.meta.checksum_seed, offset, bytes) }
+    }
+}
+
+/// Writes a table's file while its rows come.
+pub(crate) struct TableWriter<E: Environment> {
+    environment: E,
+    path: std::path::PathBuf,
+    file: E::File,
+    builder: TableBuilder,
+}
+
+impl<E: Environment> TableWriter<E> {
+    /// Creates the file; one that a crash left behind under this name is replaced.
+    pub(crate) async fn create(environment: &E, path: &Path, builder: TableBuilder) -> Result<Self> {
+        match environment.remove_file(path).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", path, error)),
+            _ => {}
+        }
+        let file = environment
+            .open(path, OpenMode::CreateDirect)
+            .await
+            .map_err(|error| Error::io("create", path, error))?;
+        Ok(Self { environment: environment.clone(), path: path.to_path_buf(), file, builder })
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.builder.length()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.builder.is_empty()
+    }
+
+    pub(crate) async fn add(&mut self, row: &Row<'_>) -> Result<()> {
+        self.builder.add(row);
+        while let Some((chunk, offset)) = self.builder.take_chunk() {
+            self.write(chunk, offset).await?;
+            self.environment.yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Ends the file: its bytes are durable; its name is not yet.
+    pub(crate) async fn finish(mut self) -> Result<TableMeta> {
+        let options = self.builder.options;
+        let placeholder = TableBuilder::new(self.builder.meta.id, 0, SlotRange::ALL, options);
+        let (chunk, offset, meta) = std::mem::replace(&mut self.builder, placeholder).finish();
+        self.write(chunk, offset).await?;
+        let Self { environment, path, file, .. } = self;
+        environment.set_length(&file, meta.file_length).await.map_err(|error| Error::io("cut", &path, error))?;
+        if !bugs::is_planted(Bug::FlushSkipsTableSync) {
+            environment.sync_data(&file).await.map_err(|error| Error::io("sync", &path, error))?;
+        }
+        Ok(meta)
+    }
+
+    async fn write(&self, chunk: IoBuffer, offset: u64) -> Result<()> {
+        let (result, _) = self.environment.write_at(&self.file, chunk, offset).await;
+        result.map_err(|error| Error::io("write", &self.path, error))
+    }
+}
+
+fn length_u32(length: usize) -> u32 {
+    u32::try_from(length).expect("parts of a table are far smaller than 4 GiB")
+}
