@@ -48,10 +48,8 @@ pub(crate) async fn replace<E: Environment>(
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io("remove", &temporary, error)),
         _ => {}
     }
-    let file = environment
-        .open(&temporary, OpenMode::Create)
-        .await
-        .map_err(|error| Error::io("create", &temporary, error))?;
+    let file =
+        environment.open(&temporary, OpenMode::Create).await.map_err(|error| Error::io("create", &temporary, error))?;
     let (result, _) = environment.write_at(&file, IoBuffer::from(bytes), 0).await;
     result.map_err(|error| Error::io("write", &temporary, error))?;
     if steps.sync_data {

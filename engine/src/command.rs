@@ -10,8 +10,6 @@ use crate::limits::{KEY_LENGTH_MAX, VALUE_LENGTH_MAX};
 
 /// The version of the entry format that this program writes.
 const ENTRY_FORMAT_VERSION: u8 = 1;
-/// The fixed part of an entry, bytes.
-pub(crate) const ENTRY_HEADER_LENGTH: usize = 16;
 const COMMAND_HEADER_LENGTH: usize = 24;
 const SESSION_LENGTH: usize = 16;
 
@@ -159,7 +157,9 @@ impl<'a> Entry<'a> {
         let mut fields = FieldReader::new(payload);
         let version = fields.u8().ok_or("the entry is empty")?;
         if version != ENTRY_FORMAT_VERSION {
-            return Err(format!("the entry has format version {version}, and this program reads {ENTRY_FORMAT_VERSION}"));
+            return Err(format!(
+                "the entry has format version {version}, and this program reads {ENTRY_FORMAT_VERSION}"
+            ));
         }
         let mut header = || {
             fields.bytes(3)?;

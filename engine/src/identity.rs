@@ -107,7 +107,8 @@ pub async fn read_or_create_identity<E: Environment>(
         incarnation: environment.random_u64(),
         partition_count: partition_count.unwrap_or(DEFAULT_PARTITION_COUNT),
     };
-    atomic_file::replace(environment, directory, IDENTITY_FILE_NAME, &identity.encode(), &atomic_file::Steps::ALL).await?;
+    atomic_file::replace(environment, directory, IDENTITY_FILE_NAME, &identity.encode(), &atomic_file::Steps::ALL)
+        .await?;
     Ok(identity)
 }
 

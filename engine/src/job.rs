@@ -118,9 +118,10 @@ impl<E: Environment> Job<E> {
     pub fn lane(&self) -> Lane {
         match self {
             Self::PrepareSegment { .. } | Self::Flush(_) | Self::WriteManifest { .. } => Lane::Urgent,
-            Self::Compact(_) | Self::RemoveTables { .. } | Self::RemoveSegments { .. } | Self::RefreshResidency { .. } => {
-                Lane::Background
-            }
+            Self::Compact(_)
+            | Self::RemoveTables { .. }
+            | Self::RemoveSegments { .. }
+            | Self::RefreshResidency { .. } => Lane::Background,
         }
     }
 }

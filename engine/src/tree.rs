@@ -182,7 +182,10 @@ impl<E: Environment> Tree<E> {
 
     /// Whether no job of the tree is waited for.
     pub(crate) fn is_idle(&self) -> bool {
-        self.frozen.is_empty() && self.compaction.is_none() && self.edits.is_empty() && self.manifest_in_flight.is_none()
+        self.frozen.is_empty()
+            && self.compaction.is_none()
+            && self.edits.is_empty()
+            && self.manifest_in_flight.is_none()
     }
 
     pub(crate) fn is_compaction_suspended(&self) -> bool {
@@ -270,7 +273,12 @@ impl<E: Environment> Tree<E> {
     }
 
     /// The next flush, if the oldest frozen memtable is durable in the log and none is under way.
-    pub(crate) fn start_flush(&mut self, durable: LogPosition, pins: &[Revision], log_time_floor: LogTime) -> Option<FlushJob> {
+    pub(crate) fn start_flush(
+        &mut self,
+        durable: LogPosition,
+        pins: &[Revision],
+        log_time_floor: LogTime,
+    ) -> Option<FlushJob> {
         let oldest = self.frozen.back()?;
         if self.is_flush_running || oldest.through.index > durable.index {
             return None;
@@ -387,7 +395,8 @@ impl<E: Environment> Tree<E> {
 
     /// The manifest `version` is durable: the tree becomes what it says. Answers up to where it is in tables, if that moved.
     pub(crate) fn install(&mut self, version: u64) -> Option<LogPosition> {
-        let ManifestInFlight { manifest, edits } = self.manifest_in_flight.take().expect("a manifest was being written");
+        let ManifestInFlight { manifest, edits } =
+            self.manifest_in_flight.take().expect("a manifest was being written");
         assert_eq!(manifest.version, version, "manifests are written one after the other");
         let levels = apply_edits(&self.levels, &edits);
         let mut flushed = None;

@@ -70,7 +70,8 @@ pub async fn run_compaction<E: Environment>(environment: &E, job: &CompactionJob
     }
     while let Some(row) = rows.row() {
         let (keyspace, key) = (row.row_key.keyspace, row.row_key.key);
-        let is_new_key = last_key.as_ref().is_none_or(|(last_keyspace, last)| (*last_keyspace, last.as_slice()) != (keyspace, key));
+        let is_new_key =
+            last_key.as_ref().is_none_or(|(last_keyspace, last)| (*last_keyspace, last.as_slice()) != (keyspace, key));
         // All versions of a key stay in one table, so that the tables of a level never overlap.
         if is_new_key && output.length() >= job.table_size_bytes_target {
             output.close_table().await?;

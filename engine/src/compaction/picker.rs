@@ -175,7 +175,11 @@ mod tests {
         }
     }
 
-    fn levels(level0: &[TableSummary<'static>], level1: &[TableSummary<'static>], level2: &[TableSummary<'static>]) -> [Vec<TableSummary<'static>>; LEVEL_COUNT] {
+    fn levels(
+        level0: &[TableSummary<'static>],
+        level1: &[TableSummary<'static>],
+        level2: &[TableSummary<'static>],
+    ) -> [Vec<TableSummary<'static>>; LEVEL_COUNT] {
         let mut levels: [Vec<_>; LEVEL_COUNT] = Default::default();
         levels[0] = level0.to_vec();
         levels[1] = level1.to_vec();

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use crate::env::Environment;
+use crate::ids::Revision;
 use crate::memtable::{NodeId, Rows};
 use crate::row::{Keyspace, Row, RowKey};
-use crate::ids::Revision;
 use crate::table::{BlockSource, TableCursor, TableView};
 
 use super::Stop;

@@ -69,7 +69,11 @@ impl BatchHeader {
 
     /// Writes the header over the first 64 bytes of `batch`, computing both checksums; the payload stands behind them.
     pub(crate) fn seal(mut self, batch: &mut IoBuffer) {
-        assert_eq!(batch.len(), BATCH_HEADER_LENGTH + self.payload_length, "the payload stands behind the header's place");
+        assert_eq!(
+            batch.len(),
+            BATCH_HEADER_LENGTH + self.payload_length,
+            "the payload stands behind the header's place"
+        );
         assert!(self.payload_length <= BATCH_PAYLOAD_LENGTH_MAX, "a payload of {} bytes", self.payload_length);
         assert!(self.durable_through < self.sequence, "a batch cannot know itself durable");
         self.payload_crc = crc32fast::hash(&batch[BATCH_HEADER_LENGTH..]);
@@ -175,7 +179,8 @@ mod tests {
         for bit in 0..(BATCH_HEADER_LENGTH + header.payload_length) * 8 {
             let mut damaged = batch.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            let outcome = BatchHeader::decode(&damaged, 8192).and_then(|header| header.payload(&damaged).map(<[u8]>::len));
+            let outcome =
+                BatchHeader::decode(&damaged, 8192).and_then(|header| header.payload(&damaged).map(<[u8]>::len));
             assert!(outcome.is_err(), "bit {bit}");
         }
     }

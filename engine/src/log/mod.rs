@@ -15,6 +15,6 @@ mod writer;
 pub use batch::LOG_FORMAT_VERSION;
 pub use record::{HardState, StreamState};
 pub use segment::{SegmentFile, prepare_segment, segment_file_name};
-pub use writer::{Durable, LogCounters, LogOptions, LogWrite, LogWriter};
 pub(crate) use segment::{TEMPORARY_SUFFIX, segment_number};
+pub use writer::{Durable, LogCounters, LogOptions, LogWrite, LogWriter};
 pub(crate) use writer::{LiveSegment, LogStart};

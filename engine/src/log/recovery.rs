@@ -124,7 +124,9 @@ pub async fn recover_log<E: Environment>(
                 opened.push(OpenedFile { file, length: bytes.len(), generation: scanned.identity.generation });
             }
             SegmentScan::Free => recovered.free.push_back(file),
-            SegmentScan::CheckpointDamaged { generation, proof_offset } => suspects.push((generation, proof_offset, file)),
+            SegmentScan::CheckpointDamaged { generation, proof_offset } => {
+                suspects.push((generation, proof_offset, file))
+            }
             SegmentScan::UnknownVersion { version } => {
                 return Err(Error::UnknownVersion {
                     path: file.path,
@@ -139,8 +141,9 @@ pub async fn recover_log<E: Environment>(
     for (generation, proof_offset, file) in suspects {
         // A segment that was being reopened when the power failed holds remains of an older life; those are never newest.
         if generation > newest {
-            let message =
-                format!("the checkpoint of generation {generation} is unreadable, but the batch at offset {proof_offset} proves that it was durable");
+            let message = format!(
+                "the checkpoint of generation {generation} is unreadable, but the batch at offset {proof_offset} proves that it was durable"
+            );
             return Err(Error::corruption(&file.path, 0, message));
         }
         recovered.free.push_back(file);
@@ -180,7 +183,11 @@ async fn read_segment<E: Environment>(environment: &E, file: &SegmentFile<E::Fil
     let fail = |error: io::Error| Error::io("read", &file.path, error);
     let length = environment.file_length(&file.file).await.map_err(fail)?;
     if length > SEGMENT_SIZE_BYTES_MAX {
-        return Err(Error::corruption(&file.path, 0, format!("a segment of {length} bytes is longer than any we write")));
+        return Err(Error::corruption(
+            &file.path,
+            0,
+            format!("a segment of {length} bytes is longer than any we write"),
+        ));
     }
     // A file that was shortened from outside is read as far as it goes; what is missing shows as damage or a gap.
     let aligned = usize::try_from(length).expect("bounded above").next_multiple_of(crate::limits::DIRECT_IO_ALIGNMENT);
@@ -211,9 +218,13 @@ async fn replay_segments<E: Environment>(
         for batch in &scanned.batches {
             let payload = &bytes[batch.payload_start..][..batch.header.payload_length];
             for record in Records::new(payload) {
-                let unreadable = || Error::corruption(&file.path, batch.header.offset, "a record of this batch cannot be read");
+                let unreadable =
+                    || Error::corruption(&file.path, batch.header.offset, "a record of this batch cannot be read");
                 let record = record.ok_or_else(unreadable)?;
-                if let Some((stream, index)) = replay.apply(&record, flushed).map_err(|message| Error::corruption(&file.path, batch.header.offset, message))? {
+                if let Some((stream, index)) = replay
+                    .apply(&record, flushed)
+                    .map_err(|message| Error::corruption(&file.path, batch.header.offset, message))?
+                {
                     last_entries.insert(stream, index);
                 }
             }
@@ -253,7 +264,10 @@ fn check_end(path: &Path, scanned: &ScannedSegment) -> Result<()> {
 fn check_follows(path: &Path, before: &ScannedSegment, next: &ScannedSegment) -> Result<()> {
     let checkpoint = &next.batches[0].header;
     let consecutive = next.identity.generation == before.identity.generation.next();
-    if consecutive && checkpoint.durable_through >= before.sequence_next && !bugs::is_planted(Bug::RecoveryCutsCorruption) {
+    if consecutive
+        && checkpoint.durable_through >= before.sequence_next
+        && !bugs::is_planted(Bug::RecoveryCutsCorruption)
+    {
         let message = format!(
             "batch {} is unreadable, but generation {} proves that it was durable",
             before.sequence_next, next.identity.generation

@@ -198,7 +198,10 @@ impl<F: Clone> LogWriter<F> {
     /// If the options' sizes do not fit the format.
     pub(crate) fn new(start: LogStart<F>, options: LogOptions, salt_seed: u64) -> Self {
         assert!(options.segment_size_bytes.is_multiple_of(LOG_BLOCK_SIZE_BYTES as u64), "segments are whole blocks");
-        assert!(options.segment_size_bytes >= 2 * LOG_BLOCK_SIZE_BYTES as u64, "a segment holds a checkpoint and a batch");
+        assert!(
+            options.segment_size_bytes >= 2 * LOG_BLOCK_SIZE_BYTES as u64,
+            "a segment holds a checkpoint and a batch"
+        );
         let streams = start
             .streams
             .into_iter()
@@ -304,6 +307,20 @@ impl<F: Clone> LogWriter<F> {
         self.push(&Record::Detach { stream, epoch }, stream, Change::Detached);
     }
 
+    /// Detaches every stream but `owned`: others have them at higher epochs, durably.
+    pub(crate) fn detach_others(&mut self, owned: &[StreamId]) {
+        let foreign = self.streams.values().filter(|tracked| !owned.contains(&tracked.state.stream));
+        let foreign: Vec<_> = foreign.map(|tracked| (tracked.state.stream, tracked.state.epoch)).collect();
+        for (stream, epoch) in foreign {
+            self.detach(stream, epoch);
+        }
+    }
+
+    /// Forgets a stream that recovery found here at an epoch that does not count, because it is about to be attached anew.
+    pub(crate) fn drop_stale(&mut self, stream: StreamId) {
+        self.streams.remove(&stream);
+    }
+
     /// Appends an entry. Its index follows the stream's last one, or cuts a suffix that a newer term replaces.
     ///
     /// # Panics
@@ -383,7 +400,9 @@ impl<F: Clone> LogWriter<F> {
     /// [`add_segment`](Self::add_segment), or [`segment_failed`](Self::segment_failed).
     pub fn next_segment_to_prepare(&mut self) -> Option<u64> {
         let files = self.live.len() + self.ready.len() + self.segments_in_preparation;
-        if !self.ready.is_empty() || self.segments_in_preparation > 0 || files >= self.options.segments_max {
+        // At the start a segment is needed whatever the bound says, since a full log is freed only by going on.
+        let is_full = files >= self.options.segments_max && self.current.is_some();
+        if !self.ready.is_empty() || self.segments_in_preparation > 0 || is_full {
             return None;
         }
         self.segments_in_preparation += 1;
@@ -469,7 +488,8 @@ impl<F: Clone> LogWriter<F> {
 
     fn push_sized(&mut self, record: &Record<'_>, length_max: usize, stream: StreamId, change: Change) {
         let payload_max = self.payload_length_max();
-        let fits = |batch: &Batch| batch.flags == 0 && batch.buffer.len() - BATCH_HEADER_LENGTH + length_max <= payload_max;
+        let fits =
+            |batch: &Batch| batch.flags == 0 && batch.buffer.len() - BATCH_HEADER_LENGTH + length_max <= payload_max;
         if !self.pending.back().is_some_and(fits) {
             let buffer = empty_batch_buffer(self.spare_buffer.take());
             self.pending_bytes += buffer.len();
@@ -520,8 +540,7 @@ impl<F: Clone> LogWriter<F> {
         self.generation_next = generation.next();
         let salt = xxhash_rust::xxh3::xxh3_64_with_seed(&generation.0.to_le_bytes(), self.salt_seed);
         let identity = SegmentIdentity { generation, salt };
-        let mut batch =
-            Batch { buffer: empty_batch_buffer(None), flags: FLAG_CHECKPOINT, ..Batch::default() };
+        let mut batch = Batch { buffer: empty_batch_buffer(None), flags: FLAG_CHECKPOINT, ..Batch::default() };
         Record::SegmentHeader { log: self.log, generation }.encode(&mut batch.buffer);
         batch.record_count += 1;
         for stream in self.streams.values() {

@@ -189,7 +189,9 @@ impl SkipList {
             loop {
                 let next = self.towers[tower + level];
                 match self.node(next) {
-                    Some(node) if self.compare(node, target, target_prefix) == Ordering::Less => tower = node.tower as usize,
+                    Some(node) if self.compare(node, target, target_prefix) == Ordering::Less => {
+                        tower = node.tower as usize
+                    }
                     _ => {
                         found = next;
                         break;

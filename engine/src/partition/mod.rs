@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use crate::block_cache::BlockCache;
+use crate::bugs::{self, Bug};
 use crate::command::{Change, Command, Entry};
 use crate::cursor::Stop;
 use crate::env::Environment;
@@ -23,8 +24,8 @@ use crate::tree::{ReadOptions, Tree};
 
 pub(crate) use proposals::Proposals;
 pub use proposals::{Durability, Proposal};
-pub use snapshots::{ReadPoint, SnapshotId};
 pub(crate) use snapshots::Snapshots;
+pub use snapshots::{ReadPoint, SnapshotId};
 
 /// The row of [`Keyspace::Meta`] that holds the counters, written with each flush.
 const COUNTERS_KEY: &[u8] = b"counters";
@@ -227,12 +228,22 @@ impl<E: Environment> Partition<E> {
     pub(crate) fn seal(&mut self, log: &mut LogWriter<E::File>, outcomes: &mut Vec<Outcome>) {
         self.is_dirty = false;
         self.proposals.seal(self.stream, log);
+        if bugs::is_planted(Bug::LogAcknowledgesBeforeSync) {
+            self.durable = self.proposals.last();
+        }
         self.apply_applicable(outcomes);
     }
 
     /// Learns that the stream is durable through `through`, and applies what that allows.
     pub(crate) fn advance_durable(&mut self, through: LogPosition, outcomes: &mut Vec<Outcome>) {
-        assert!(through.index >= self.durable.index, "durability never goes back: {through:?} after {:?}", self.durable);
+        if bugs::is_planted(Bug::LogAcknowledgesBeforeSync) {
+            return;
+        }
+        assert!(
+            through.index >= self.durable.index,
+            "durability never goes back: {through:?} after {:?}",
+            self.durable
+        );
         self.durable = through;
         while let Some(ahead) = self.ahead.pop_front_if(|ahead| ahead.outcome.index <= through.index) {
             self.durable_counters = ahead.counters;

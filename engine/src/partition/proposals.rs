@@ -85,7 +85,8 @@ impl Proposals {
         durability: Durability,
     ) -> Proposal {
         let too_long = |open: &OpenEntry| {
-            open.builder.command_count() > 0 && open.builder.length() + command.encoded_length() > ENTRY_SIZE_BYTES_TARGET
+            open.builder.command_count() > 0
+                && open.builder.length() + command.encoded_length() > ENTRY_SIZE_BYTES_TARGET
         };
         if self.open.as_ref().is_some_and(too_long) {
             self.seal(stream, log);

@@ -246,7 +246,12 @@ impl<E: Environment> Store<E> {
     ///
     /// # Panics
     /// If this core does not own the partition.
-    pub fn get(&mut self, partition: PartitionId, key: &[u8], value: &mut Vec<u8>) -> std::result::Result<Answer, Stop<E::File>> {
+    pub fn get(
+        &mut self,
+        partition: PartitionId,
+        key: &[u8],
+        value: &mut Vec<u8>,
+    ) -> std::result::Result<Answer, Stop<E::File>> {
         let partition = &self.partitions[&partition];
         partition.get(key, partition.read_point(), &mut self.cache, value)
     }
@@ -255,7 +260,12 @@ impl<E: Environment> Store<E> {
     ///
     /// # Errors
     /// [`Error::Corruption`] if its checksum does not hold; [`Error::Io`] if it could not be read.
-    pub fn block_read(&mut self, read: &BlockRead<E::File>, buffer: &IoBuffer, result: io::Result<usize>) -> Result<()> {
+    pub fn block_read(
+        &mut self,
+        read: &BlockRead<E::File>,
+        buffer: &IoBuffer,
+        result: io::Result<usize>,
+    ) -> Result<()> {
         self.counters.block_misses += 1;
         let length = result.map_err(|error| Error::io("read", &read.path, error))?;
         self.cache.complete(read, &buffer[..length])

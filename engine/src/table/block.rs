@@ -181,7 +181,8 @@ impl<'a> Block<'a> {
 
     /// Where to begin looking for the versions of a key; `None` if the block surely has none.
     fn start_of_key(&self, target: RowKey<'_>, hash: u64) -> Result<Option<usize>, Malformed> {
-        let bucket = if self.buckets.is_empty() { BUCKET_COLLISION } else { self.buckets[bucket_of(hash, self.buckets.len())] };
+        let bucket =
+            if self.buckets.is_empty() { BUCKET_COLLISION } else { self.buckets[bucket_of(hash, self.buckets.len())] };
         match bucket {
             BUCKET_EMPTY => Ok(None),
             BUCKET_COLLISION => self.interval_of(target).and_then(|interval| self.restart(interval)).map(Some),

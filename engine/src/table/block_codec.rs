@@ -51,7 +51,12 @@ pub(crate) fn plain_bytes(stored: &[u8]) -> &[u8] {
 }
 
 /// Checks a stored block and unpacks it.
-pub(crate) fn load_block<'a>(path: &Path, stored: &'a [u8], seed: u64, offset: u64) -> Result<StoredBlock<'a>, Corruption> {
+pub(crate) fn load_block<'a>(
+    path: &Path,
+    stored: &'a [u8],
+    seed: u64,
+    offset: u64,
+) -> Result<StoredBlock<'a>, Corruption> {
     let damaged = |message: String| Corruption { path: path.to_path_buf(), offset, message };
     let Some((checked, sum)) = stored.split_last_chunk::<4>() else {
         return Err(damaged("the block is cut".to_owned()));
@@ -60,11 +65,14 @@ pub(crate) fn load_block<'a>(path: &Path, stored: &'a [u8], seed: u64, offset: u
     if expected != found {
         return Err(damaged(format!("the block's checksum is {found:#010x}, and {expected:#010x} is stored")));
     }
-    let Some((&compression, bytes)) = checked.split_last() else { return Err(damaged("the block is empty".to_owned())) };
+    let Some((&compression, bytes)) = checked.split_last() else {
+        return Err(damaged("the block is empty".to_owned()));
+    };
     match compression {
         COMPRESSION_NONE => Ok(StoredBlock::Plain(bytes)),
         COMPRESSION_LZ4 => {
-            let (length, packed) = lz4_flex::block::uncompressed_size(bytes).map_err(|error| damaged(error.to_string()))?;
+            let (length, packed) =
+                lz4_flex::block::uncompressed_size(bytes).map_err(|error| damaged(error.to_string()))?;
             if length > TABLE_BLOCK_SIZE_BYTES_MAX * 2 {
                 return Err(damaged(format!("a block of {length} bytes is longer than any we write")));
             }

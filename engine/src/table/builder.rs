@@ -207,19 +207,13 @@ impl<E: Environment> TableWriter<E> {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", path, error)),
             _ => {}
         }
-        let file = environment
-            .open(path, OpenMode::CreateDirect)
-            .await
-            .map_err(|error| Error::io("create", path, error))?;
+        let file =
+            environment.open(path, OpenMode::CreateDirect).await.map_err(|error| Error::io("create", path, error))?;
         Ok(Self { environment: environment.clone(), path: path.to_path_buf(), file, builder })
     }
 
     pub(crate) fn length(&self) -> u64 {
         self.builder.length()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.builder.is_empty()
     }
 
     pub(crate) async fn add(&mut self, row: &Row<'_>) -> Result<()> {

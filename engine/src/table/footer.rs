@@ -66,7 +66,8 @@ impl Footer {
         }
         let mut part = || Some(Part { offset: fields.u64()?, length: fields.u32()?, checksum: fields.u32()? });
         let (filter, index) = part().zip(part()).ok_or_else(|| damaged("the footer is cut"))?;
-        let lies_before = |part: &Part| part.offset.checked_add(u64::from(part.length)).is_some_and(|end| end <= offset);
+        let lies_before =
+            |part: &Part| part.offset.checked_add(u64::from(part.length)).is_some_and(|end| end <= offset);
         if lies_before(&filter) && lies_before(&index) {
             Ok(Self { filter, index })
         } else {

@@ -26,18 +26,18 @@ use crate::io_buffer::IoBuffer;
 use crate::limits::DIRECT_IO_ALIGNMENT;
 
 pub(crate) use block_codec::{StoredBlock, load_block};
-pub use builder::{TableBuilder, TableOptions};
 pub(crate) use builder::TableWriter;
+pub use builder::{TableBuilder, TableOptions};
 use checksum::checksum;
 use filter::may_contain;
-use footer::{FOOTER_LENGTH, Footer, Part};
 pub use footer::TABLE_FORMAT_VERSION;
+use footer::{FOOTER_LENGTH, Footer, Part};
 pub use index::BlockHandle;
 use index::TableIndex;
 pub use meta::{TableKey, TableMeta};
 pub(crate) use table_cursor::TableCursor;
-pub(crate) use view::{BlockBytes, BlockSource, MappedBlock, TableView};
 pub use view::BlockRead;
+pub(crate) use view::{BlockBytes, BlockSource, MappedBlock, TableView};
 
 /// What a table file's name ends with.
 pub(crate) const TABLE_SUFFIX: &str = ".table";
@@ -138,7 +138,13 @@ async fn read_range<E: Environment>(
     Ok(buffer)
 }
 
-async fn read_part<E: Environment>(environment: &E, path: &Path, file: &E::File, part: Part, seed: u64) -> Result<IoBuffer> {
+async fn read_part<E: Environment>(
+    environment: &E,
+    path: &Path,
+    file: &E::File,
+    part: Part,
+    seed: u64,
+) -> Result<IoBuffer> {
     let bytes = read_range(environment, path, file, part.offset, part.length as usize).await?;
     if checksum(seed, part.offset, &bytes) != part.checksum {
         return Err(Error::corruption(path, part.offset, "the checksum of this part of the table does not hold"));

@@ -143,7 +143,8 @@ impl<E: Environment> TableView<E> {
         if pages.is_empty() {
             return false;
         }
-        let page_of = |offset: u64| usize::try_from(offset).expect("tables fit the address space") / DIRECT_IO_ALIGNMENT;
+        let page_of =
+            |offset: u64| usize::try_from(offset).expect("tables fit the address space") / DIRECT_IO_ALIGNMENT;
         (page_of(handle.offset)..=page_of(handle.offset + u64::from(handle.length) - 1)).all(|page| bit(&pages, page))
     }
 

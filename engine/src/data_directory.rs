@@ -1,0 +1,460 @@
+//! Opening a data directory: identity, manifests, tables, logs, and the streams' way to the logs of the cores that own them now.
+//!
+//! ```text
+//! DIR/LOCK                      held while a process has the directory
+//! DIR/IDENTITY                  cluster, node, incarnation, number of partitions
+//! DIR/partitions/<id>/MANIFEST  which tables a partition has
+//! DIR/partitions/<id>/*.table   the tables
+//! DIR/logs/<log-id>/segment-*   the logs
+//! ```
+//!
+//! Which core owns a partition is not written anywhere: it follows from the number of cores, and at a start with another number the
+//! streams move to other logs. A crash in the middle leaves some streams in two logs; the higher epoch counts.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::block_cache::BlockCache;
+use crate::command::Entry;
+use crate::cursor::Stop;
+use crate::env::{Environment, LogMode};
+use crate::error::{Error, Result};
+use crate::identity::{Identity, read_or_create_identity};
+use crate::ids::{LogId, LogPosition, PartitionId, SlotRange, StreamId};
+use crate::io_buffer::IoBuffer;
+use crate::log::recovery::{RecoveredLog, RecoveredStream, TornTail, recover_log};
+use crate::log::{LogWriter, StreamState, prepare_segment};
+use crate::manifest::Manifest;
+use crate::options::Options;
+use crate::partition::{Counters, Partition, PartitionStart};
+use crate::store::{Store, stream_of};
+use crate::table::{TABLE_SUFFIX, Table, table_file_name};
+use crate::tree::Tree;
+
+const PARTITIONS_DIRECTORY: &str = "partitions";
+const LOGS_DIRECTORY: &str = "logs";
+const RETIRED_SUFFIX: &str = ".retired";
+/// A killed process's lock lives on while its writes complete; a real second process holds it longer than this.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a data directory is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    /// The number of cores that will share the partitions.
+    pub cores: u16,
+    /// The number of partitions; `None` takes what the directory has, or 64 for a new one.
+    pub partition_count: Option<u16>,
+    /// The choices for each core's store.
+    pub store: Options,
+}
+
+/// A data directory that is open.
+pub struct DataDirectory<E: Environment> {
+    /// Who it belongs to.
+    pub identity: Identity,
+    /// Held as long as the directory is in use.
+    pub lock: E::DirectoryLock,
+    /// What each core starts with.
+    pub cores: Vec<CoreStart<E>>,
+    /// How log writes become durable here.
+    pub log_mode: LogMode,
+    /// What was found and done.
+    pub report: RecoveryReport,
+}
+
+/// What opening a data directory found and did.
+#[derive(Clone, Default, Debug)]
+pub struct RecoveryReport {
+    /// Whether the directory was made just now.
+    pub is_new: bool,
+    /// Entries that were in the logs only and are replayed into memory.
+    pub entries_replayed: u64,
+    /// Remains of writes that never completed, cut.
+    pub torn_tails: Vec<TornTail>,
+    /// Tables that no manifest named, removed.
+    pub orphans_removed: u64,
+    /// Streams that moved to another log.
+    pub streams_moved: u64,
+    /// Tables opened.
+    pub tables: u64,
+}
+
+/// What a core starts with; it is sent to the core's thread, which makes it a [`Store`].
+pub struct CoreStart<E: Environment> {
+    options: Options,
+    log_directory: PathBuf,
+    log: LogWriter<E::File>,
+    partitions: Vec<PartitionParts<E>>,
+}
+
+struct PartitionParts<E: Environment> {
+    manifest: Manifest,
+    directory: PathBuf,
+    tables: Vec<Arc<Table<E>>>,
+    counters: Counters,
+    stream: Option<RecoveredStream>,
+}
+
+/// The core that owns a partition when there are `cores` of them.
+#[must_use]
+pub fn core_of(partition: PartitionId, cores: u16) -> u16 {
+    partition.0 % cores
+}
+
+impl<E: Environment> CoreStart<E> {
+    /// The log's identity.
+    #[must_use]
+    pub fn log(&self) -> LogId {
+        self.log.log()
+    }
+
+    /// The partitions of this core.
+    pub fn partitions(&self) -> impl Iterator<Item = (PartitionId, SlotRange)> {
+        self.partitions.iter().map(|parts| (parts.manifest.partition, parts.manifest.slots))
+    }
+
+    /// Replays what is not in tables, and starts. Called on the thread that will own the store.
+    #[must_use]
+    pub fn into_store(self) -> Store<E> {
+        let Self { options, log_directory, log, partitions } = self;
+        let partitions = partitions.into_iter().map(|parts| {
+            let PartitionParts { manifest, directory, tables, counters, stream } = parts;
+            let start = PartitionStart {
+                id: manifest.partition,
+                stream: manifest.stream,
+                flushed: manifest.flushed,
+                tree: Tree::new(directory, manifest, tables, &options),
+                counters,
+            };
+            let mut partition = Partition::new(start);
+            for entry in stream.into_iter().flat_map(|stream| stream.entries.into_values()) {
+                let decoded = Entry::decode(&entry.payload).expect("checked when the directory was opened");
+                partition.replay(entry.position, &decoded);
+            }
+            partition
+        });
+        let partitions: Vec<_> = partitions.collect();
+        Store::new(options, log_directory, log, partitions)
+    }
+}
+
+/// Opens the data directory `directory`, or makes one.
+///
+/// # Errors
+/// [`Error::Locked`] if another process has it; [`Error::Mismatch`] if it was made with another number of partitions;
+/// [`Error::Corruption`] with file and offset if something durable is damaged; [`Error::UnknownVersion`]; [`Error::Io`].
+///
+/// # Panics
+/// If the options ask for no core.
+pub async fn open_data_directory<E: Environment>(
+    environment: &E,
+    directory: &Path,
+    options: OpenOptions,
+) -> Result<DataDirectory<E>> {
+    assert!(options.cores > 0, "a store needs a core");
+    create_directory(environment, directory).await?;
+    let lock = environment.lock_directory(directory, LOCK_PATIENCE).await.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Error::Locked { path: directory.to_path_buf() },
+        _ => Error::io("lock", directory, error),
+    })?;
+    let mut report = RecoveryReport::default();
+    report.is_new = crate::atomic_file::read(environment, &directory.join(crate::identity::IDENTITY_FILE_NAME), 4096)
+        .await?
+        .is_none();
+    let identity = read_or_create_identity(environment, directory, options.partition_count).await?;
+    let logs_directory = directory.join(LOGS_DIRECTORY);
+    create_directory(environment, &logs_directory).await?;
+    let mut opening = Opening {
+        environment,
+        options,
+        logs_directory: logs_directory.clone(),
+        log_mode: environment
+            .log_mode(&logs_directory)
+            .await
+            .map_err(|error| Error::io("probe", &logs_directory, error))?,
+        report,
+    };
+    let mut partitions =
+        opening.open_partitions(&directory.join(PARTITIONS_DIRECTORY), identity.partition_count).await?;
+    let mut logs = opening.recover_logs(&partitions).await?;
+    opening.take_streams(&mut partitions, &mut logs)?;
+    let cores = opening.distribute(partitions, logs).await?;
+    Ok(DataDirectory { identity, lock, cores, log_mode: opening.log_mode, report: opening.report })
+}
+
+struct Opening<'a, E: Environment> {
+    environment: &'a E,
+    options: OpenOptions,
+    logs_directory: PathBuf,
+    log_mode: LogMode,
+    report: RecoveryReport,
+}
+
+/// A log as recovered, and which of its streams count.
+struct FoundLog<F> {
+    directory: PathBuf,
+    recovered: RecoveredLog<F>,
+}
+
+impl<E: Environment> Opening<'_, E> {
+    async fn open_partitions(&mut self, directory: &Path, count: u16) -> Result<Vec<PartitionParts<E>>> {
+        create_directory(self.environment, directory).await?;
+        let mut partitions = Vec::with_capacity(usize::from(count));
+        for number in 0..count {
+            let id = PartitionId(number);
+            let path = directory.join(format!("{number:05}"));
+            self.environment.create_directory(&path).await.map_err(|error| Error::io("create", &path, error))?;
+            partitions.push(self.open_partition(id, SlotRange::of_partition(number, count), path).await?);
+        }
+        sync_directory(self.environment, directory).await?;
+        Ok(partitions)
+    }
+
+    async fn open_partition(
+        &mut self,
+        id: PartitionId,
+        slots: SlotRange,
+        directory: PathBuf,
+    ) -> Result<PartitionParts<E>> {
+        let stored = Manifest::read(self.environment, &directory).await?;
+        let manifest = stored.unwrap_or_else(|| Manifest::new(id, slots, stream_of(id)));
+        if manifest.partition != id || manifest.stream != stream_of(id) {
+            let message = format!("the manifest is that of partition {}", manifest.partition);
+            return Err(Error::corruption(&directory.join(crate::manifest::MANIFEST_FILE_NAME), 0, message));
+        }
+        self.remove_orphans(&manifest, &directory).await?;
+        let mut tables = Vec::with_capacity(manifest.tables.len());
+        for (_, meta) in &manifest.tables {
+            let path = directory.join(table_file_name(meta.id));
+            tables.push(Arc::new(Table::open(self.environment, &path, meta.clone()).await?));
+        }
+        self.report.tables += tables.len() as u64;
+        let counters = self.stored_counters(&manifest, &directory, &tables).await?;
+        Ok(PartitionParts { manifest, directory, tables, counters, stream: None })
+    }
+
+    /// Removes tables that no manifest names: of a job that was cut short, or compacted away.
+    async fn remove_orphans(&mut self, manifest: &Manifest, directory: &Path) -> Result<()> {
+        let environment = self.environment;
+        let names = environment.list_directory(directory).await.map_err(|error| Error::io("list", directory, error))?;
+        let is_named = |name: &str| manifest.tables.iter().any(|(_, meta)| table_file_name(meta.id) == name);
+        for name in names {
+            let is_temporary = name.ends_with(crate::atomic_file::TEMPORARY_SUFFIX);
+            if is_temporary || (name.ends_with(TABLE_SUFFIX) && !is_named(&name)) {
+                let path = directory.join(&name);
+                environment.remove_file(&path).await.map_err(|error| Error::io("remove", &path, error))?;
+                self.report.orphans_removed += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn stored_counters(
+        &self,
+        manifest: &Manifest,
+        directory: &Path,
+        tables: &[Arc<Table<E>>],
+    ) -> Result<Counters> {
+        let tree = Tree::new(directory.to_path_buf(), manifest.clone(), tables.to_vec(), &self.options.store);
+        let mut cache = BlockCache::new(1024 * 1024);
+        loop {
+            match Partition::stored_counters(&tree, &mut cache) {
+                Ok(counters) => return Ok(counters),
+                Err(Stop::Corruption(corruption)) => return Err(corruption.into()),
+                Err(Stop::Miss(read)) => {
+                    let buffer = IoBuffer::zeroed(read.handle.length as usize);
+                    let (result, mut buffer) = self.environment.read_at(&read.file, buffer, read.handle.offset).await;
+                    buffer.resize(result.map_err(|error| Error::io("read", &read.path, error))?);
+                    cache.complete(&read, &buffer)?;
+                }
+            }
+        }
+    }
+
+    async fn recover_logs(&mut self, partitions: &[PartitionParts<E>]) -> Result<Vec<FoundLog<E::File>>> {
+        let directory = self.logs_directory.clone();
+        let names =
+            self.environment.list_directory(&directory).await.map_err(|error| Error::io("list", &directory, error))?;
+        let flushed = |stream: StreamId| flushed_of(partitions, stream);
+        let mut logs = Vec::new();
+        for name in names {
+            let path = directory.join(&name);
+            if name.ends_with(RETIRED_SUFFIX) {
+                remove_log(self.environment, &path).await?;
+                continue;
+            }
+            let Ok(number) = name.parse() else { continue };
+            let recovered = recover_log(self.environment, &path, LogId(number), flushed).await?;
+            self.report.torn_tails.extend(recovered.torn_tail.clone());
+            logs.push(FoundLog { directory: path, recovered });
+        }
+        logs.sort_by_key(|log| log.recovered.log);
+        Ok(logs)
+    }
+
+    /// Gives each partition its stream out of the log that has it at the highest epoch, and checks that nothing is missing.
+    fn take_streams(&mut self, partitions: &mut [PartitionParts<E>], logs: &mut [FoundLog<E::File>]) -> Result<()> {
+        for parts in partitions {
+            let stream = parts.manifest.stream;
+            let epoch = |log: &FoundLog<E::File>| log.recovered.streams.get(&stream).map(|found| found.state.epoch);
+            let newest = logs.iter_mut().filter(|log| epoch(log).is_some()).max_by_key(|log| epoch(log));
+            let Some(log) = newest else {
+                if parts.manifest.version > 0 {
+                    let message =
+                        format!("no log has the stream of partition {}, whose tables exist", parts.manifest.partition);
+                    return Err(Error::corruption(&self.logs_directory, 0, message));
+                }
+                continue;
+            };
+            let found = log.recovered.streams.get_mut(&stream).expect("filtered above");
+            found.check_continuity(&log.directory, parts.manifest.flushed)?;
+            let entries = std::mem::take(&mut found.entries);
+            for entry in entries.values() {
+                Entry::decode(&entry.payload).map_err(|message| {
+                    let message = format!("entry {} of stream {stream}: {message}", entry.position.index);
+                    Error::corruption(&log.directory, 0, message)
+                })?;
+            }
+            self.report.entries_replayed += entries.len() as u64;
+            parts.stream = Some(RecoveredStream { state: found.state.clone(), entries });
+        }
+        Ok(())
+    }
+
+    /// Brings every stream into the log of the core that owns it now.
+    async fn distribute(
+        &mut self,
+        partitions: Vec<PartitionParts<E>>,
+        mut logs: Vec<FoundLog<E::File>>,
+    ) -> Result<Vec<CoreStart<E>>> {
+        let cores = usize::from(self.options.cores);
+        let mut id_next = logs.last().map_or(LogId(1), |log| log.recovered.log.next());
+        while logs.len() < cores {
+            let directory = self.logs_directory.join(format!("{:03}", id_next.0));
+            self.environment
+                .create_directory(&directory)
+                .await
+                .map_err(|error| Error::io("create", &directory, error))?;
+            logs.push(FoundLog { directory, recovered: RecoveredLog::empty(id_next) });
+            id_next = id_next.next();
+        }
+        sync_directory(self.environment, &self.logs_directory).await?;
+        let retired: Vec<_> = logs.split_off(cores).into_iter().map(|log| log.directory).collect();
+        let mut starts: Vec<CoreStart<E>> = logs.into_iter().map(|log| self.core_start(log)).collect();
+        for parts in partitions {
+            let core = usize::from(core_of(parts.manifest.partition, self.options.cores));
+            self.bring_stream(&mut starts[core].log, &parts);
+            starts[core].partitions.push(parts);
+        }
+        // Everything is attached durably where it belongs before it is detached anywhere.
+        for start in &mut starts {
+            self.drive_log(start).await?;
+        }
+        for start in &mut starts {
+            let owned: Vec<_> = start.partitions.iter().map(|parts| parts.manifest.stream).collect();
+            start.log.detach_others(&owned);
+            self.drive_log(start).await?;
+        }
+        for directory in retired {
+            self.retire_log(&directory).await?;
+        }
+        Ok(starts)
+    }
+
+    fn core_start(&self, log: FoundLog<E::File>) -> CoreStart<E> {
+        let (start, _) = log.recovered.into_start(self.log_mode);
+        let options = self.options.store;
+        CoreStart {
+            options,
+            log_directory: log.directory,
+            log: LogWriter::new(start, options.log, self.environment.random_u64()),
+            partitions: Vec::new(),
+        }
+    }
+
+    fn bring_stream(&mut self, log: &mut LogWriter<E::File>, parts: &PartitionParts<E>) {
+        let id = parts.manifest.stream;
+        let Some(found) = &parts.stream else {
+            log.attach(StreamState::new(id, crate::ids::StreamEpoch(1)));
+            return;
+        };
+        if log.stream(id).is_some_and(|here| here.epoch == found.state.epoch) {
+            log.forget(id, parts.manifest.flushed);
+            return;
+        }
+        self.report.streams_moved += 1;
+        let state = StreamState {
+            epoch: found.state.epoch.next(),
+            truncated: parts.manifest.flushed,
+            flushed: parts.manifest.flushed,
+            ..found.state.clone()
+        };
+        log.drop_stale(id);
+        for entry in found.entries.values() {
+            log.rewrite(id, state.epoch, entry.position, &entry.payload);
+        }
+        log.attach(state);
+    }
+
+    /// Writes what waits in a log, with the segments that it takes.
+    async fn drive_log(&self, start: &mut CoreStart<E>) -> Result<()> {
+        let environment = self.environment;
+        loop {
+            if let Some(number) = start.log.next_segment_to_prepare() {
+                let size_bytes = start.options.log.segment_size_bytes;
+                let file = prepare_segment(environment, &start.log_directory, number, size_bytes).await?;
+                start.log.add_segment(file);
+            }
+            let Some(mut write) = start.log.start_write() else {
+                assert!(start.log.is_idle(), "a log at its start always finds a segment");
+                return Ok(());
+            };
+            let buffer = std::mem::take(&mut write.buffer);
+            let (mut result, buffer) = environment.write_at(&write.file, buffer, write.offset).await;
+            write.buffer = buffer;
+            if result.is_ok() && write.mode == LogMode::BufferedThenSync {
+                result = environment.sync_data(&write.file).await;
+            }
+            start.log.finish_write(write, result)?;
+        }
+    }
+
+    /// A log that no core uses any more: its name goes first, durably, so that half of it is never read.
+    async fn retire_log(&self, directory: &Path) -> Result<()> {
+        let name =
+            directory.file_name().and_then(|name| name.to_str()).expect("a log's directory is named by its number");
+        let retired = self.logs_directory.join(format!("{name}{RETIRED_SUFFIX}"));
+        self.environment.rename(directory, &retired).await.map_err(|error| Error::io("rename", directory, error))?;
+        sync_directory(self.environment, &self.logs_directory).await?;
+        remove_log(self.environment, &retired).await
+    }
+}
+
+fn flushed_of<E: Environment>(partitions: &[PartitionParts<E>], stream: StreamId) -> LogPosition {
+    let index = usize::try_from(stream.0).unwrap_or(usize::MAX);
+    partitions.get(index).map(|parts| parts.manifest.flushed).unwrap_or_default()
+}
+
+async fn remove_log<E: Environment>(environment: &E, directory: &Path) -> Result<()> {
+    let names = environment.list_directory(directory).await.map_err(|error| Error::io("list", directory, error))?;
+    for name in names {
+        let path = directory.join(name);
+        environment.remove_file(&path).await.map_err(|error| Error::io("remove", &path, error))?;
+    }
+    environment.remove_directory(directory).await.map_err(|error| Error::io("remove", directory, error))
+}
+
+/// Makes a directory, durable with its name.
+async fn create_directory<E: Environment>(environment: &E, directory: &Path) -> Result<()> {
+    environment.create_directory(directory).await.map_err(|error| Error::io("create", directory, error))?;
+    match directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => sync_directory(environment, parent).await,
+        None => sync_directory(environment, Path::new(".")).await,
+    }
+}
+
+async fn sync_directory<E: Environment>(environment: &E, directory: &Path) -> Result<()> {
+    environment.sync_directory(directory).await.map_err(|error| Error::io("sync", directory, error))
+}
