@@ -1,0 +1,78 @@
+//! Figures that tests report, one a line: `CORELODE-FIGURE name=value`.
+
+use std::collections::BTreeMap;
+
+/// Figures that a long run must show, with the least it promises.
+const PROMISED: [(&str, u64); 2] = [("kill_cycles", 200), ("power_cuts", 2000)];
+
+/// Figures by name. A name that was reported more than once keeps every value, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    by_name: BTreeMap<String, Vec<String>>,
+}
+
+impl Figures {
+    /// Takes a figure out of a line of a test's output, if it holds one. The marker need not open the line: the test
+    /// harness may have begun it with the test's name.
+    pub(crate) fn read_line(&mut self, line: &str) {
+        let Some((_, figure)) = line.split_once("CORELODE-FIGURE ") else { return };
+        let Some((name, value)) = figure.split_once('=') else { return };
+        self.by_name.entry(name.trim().to_owned()).or_default().push(value.trim().to_owned());
+    }
+
+    /// What of the promise is missing or too small, as sentences.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        for (name, least) in PROMISED {
+            match self.by_name.get(name).and_then(|values| values.last()) {
+                None => missing.push(format!("no test reported {name}; at least {least} was promised")),
+                Some(value) => match value.parse::<u64>() {
+                    Ok(count) if count >= least => {}
+                    Ok(count) => missing.push(format!("{name} is {count}; at least {least} was promised")),
+                    Err(_) => missing.push(format!("{name} is {value:?}, which is not a number")),
+                },
+            }
+        }
+        missing
+    }
+
+    /// Names with their values, in order of names.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&str, String)> {
+        self.by_name.iter().map(|(name, values)| (name.as_str(), values.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[&str]) -> Figures {
+        let mut figures = Figures::default();
+        lines.iter().for_each(|line| figures.read_line(line));
+        figures
+    }
+
+    #[test]
+    fn figures_are_found_wherever_the_harness_puts_them() {
+        let figures = read(&[
+            "    CORELODE-FIGURE kill_cycles=200",
+            "test kill_nine ... CORELODE-FIGURE puts_per_second=12 345",
+            "CORELODE-FIGURE kill_cycles=201",
+            "nothing here",
+        ]);
+        let rows: Vec<_> = figures.rows().collect();
+        assert_eq!(rows, [("kill_cycles", "200, 201".to_owned()), ("puts_per_second", "12 345".to_owned())]);
+    }
+
+    #[test]
+    fn a_promise_not_kept_is_named() {
+        assert_eq!(read(&["CORELODE-FIGURE kill_cycles=200", "CORELODE-FIGURE power_cuts=2000"]).missing(), [""; 0]);
+        assert_eq!(
+            read(&["CORELODE-FIGURE kill_cycles=199"]).missing(),
+            [
+                "kill_cycles is 199; at least 200 was promised",
+                "no test reported power_cuts; at least 2000 was promised",
+            ]
+        );
+    }
+}
