@@ -1,1 +1,9 @@
-//! See the crate's documentation.
+//! Corelode's server: the only crate that knows storage and wire together.
+//!
+//! [`shard`] is one core's state machine, without I/O; [`runtime`] drives it on pinned threads; [`node`] starts and stops all of it.
+
+#![deny(unsafe_code)]
+
+pub mod message;
+pub mod runtime;
+pub mod shard;

@@ -75,4 +75,8 @@ impl Snapshots {
     pub(crate) fn oldest_log_time(&self) -> Option<LogTime> {
         self.held.values().map(|snapshot| snapshot.point.log_time).min()
     }
+
+    pub(crate) fn count(&self) -> usize {
+        self.held.len()
+    }
 }

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 
-use crate::block_cache::BlockCache;
+use crate::block_cache::{BlockCache, CacheCounters};
 use crate::cursor::Stop;
 use crate::env::Environment;
 use crate::error::{Error, Result};
@@ -142,6 +142,18 @@ impl<E: Environment> Store<E> {
             table_bytes: trees().map(|tree| tree.table_bytes()).sum(),
             ..self.counters
         }
+    }
+
+    /// What the block cache holds and how often it had what was asked for.
+    #[must_use]
+    pub fn cache_counters(&self) -> CacheCounters {
+        self.cache.counters()
+    }
+
+    /// Snapshots held over all partitions.
+    #[must_use]
+    pub fn snapshot_count(&self) -> usize {
+        self.partitions.values().map(|partition| partition.snapshots.count()).sum()
     }
 
     /// Whether a write to `partition` would be taken now.

@@ -1,0 +1,198 @@
+//! Carrying out operations on the store, and waiting where the store says so.
+
+use corelode_engine::cursor::Stop;
+use corelode_engine::env::Environment;
+use corelode_engine::partition::{Durability, Write, WriteChange};
+use corelode_engine::table::BlockRead;
+use corelode_net::ErrorCode;
+
+use super::waiting::{Parked, WriteWaiter};
+use super::{Failure, ForwardToken, Operation, OperationResult, ReadLevel, Request, Shard};
+use crate::message::Message;
+
+impl<E: Environment> Shard<E> {
+    /// Carries out an operation here, or has the core do it that owns the partition.
+    pub(super) fn execute(&mut self, request: Request, operation: Operation<&[u8]>) {
+        if self.config.map.owner(request.partition) != self.config.core {
+            self.forward(request, operation);
+            return;
+        }
+        match operation {
+            Operation::Get { key, level } => self.get(request, key, level),
+            Operation::Put { .. } | Operation::Delete { .. } => self.write(request, operation),
+            Operation::Scan(page) => self.scan(request, *page),
+            Operation::ReleaseSnapshot { snapshot } => self.release_snapshot(request, snapshot),
+        }
+    }
+
+    fn forward(&mut self, request: Request, operation: Operation<&[u8]>) {
+        let owner = self.config.map.owner(request.partition);
+        if self.outbox[usize::from(owner.0)].len() >= self.config.limits.outbox_max {
+            self.deliver(request.reply_to, OperationResult::Failed(ErrorCode::Overloaded.into()));
+            return;
+        }
+        self.counters.forwarded += 1;
+        let token = self.next_token();
+        self.forwarded.insert(token, request.reply_to);
+        let message = Message::Forward {
+            from: self.config.core,
+            token,
+            partition: request.partition,
+            remaining_ms: request.deadline_ms.saturating_sub(self.now.monotonic_ms),
+            operation: operation.into_owned(),
+        };
+        self.send(owner, message);
+    }
+
+    pub(super) fn next_token(&mut self) -> ForwardToken {
+        self.token_last += 1;
+        ForwardToken(self.token_last)
+    }
+
+    fn get(&mut self, request: Request, key: &[u8], level: ReadLevel) {
+        self.counters.gets += 1;
+        let mut value = std::mem::take(&mut self.scratch);
+        value.clear();
+        match self.store.get(request.partition, key, &mut value) {
+            Ok(answer) if answer.is_durable || level == ReadLevel::Local => {
+                let result = match answer.found {
+                    Some(found) => OperationResult::Found {
+                        revision: found.revision,
+                        deadline_ms: found.deadline.map_or(0, |deadline| deadline.0),
+                        value_crc: found.value_crc,
+                        value: value.as_slice(),
+                    },
+                    None => OperationResult::Absent,
+                };
+                self.deliver(request.reply_to, result);
+            }
+            Ok(_) => self.wait_for_durability(request, Operation::Get { key, level }),
+            Err(stop) => self.park(request, Operation::Get { key, level }, stop),
+        }
+        self.scratch = value;
+    }
+
+    /// What was seen may yet be taken back by a crash: the read is repeated once everything applied now is durable.
+    pub(super) fn wait_for_durability(&mut self, request: Request, operation: Operation<&[u8]>) {
+        let partition = self.store.partition(request.partition).expect("owned partitions are executed here");
+        let index = partition.applied().index;
+        let parked = Parked { request, operation: operation.into_owned() };
+        self.durability.push(request.partition, index, parked);
+    }
+
+    /// The read goes on once the block is there.
+    pub(super) fn park(&mut self, request: Request, operation: Operation<&[u8]>, stop: Stop<E::File>) {
+        match stop {
+            Stop::Miss(read) => {
+                let parked = Parked { request, operation: operation.into_owned() };
+                let key = (read.seed, read.handle.offset);
+                self.request_block(*read);
+                self.block_waiters.entry(key).or_default().push(parked);
+            }
+            Stop::Corruption(corruption) => {
+                tracing::error!(%corruption, "a read met damage");
+                let failure = Failure { code: ErrorCode::Corruption, message: Some(corruption.to_string()) };
+                self.deliver(request.reply_to, OperationResult::Failed(failure));
+            }
+        }
+    }
+
+    /// Asks the driver for a block, unless it was asked for already.
+    pub(super) fn request_block(&mut self, read: BlockRead<E::File>) {
+        let waiting = self.block_waiters.entry((read.seed, read.handle.offset));
+        if matches!(waiting, std::collections::btree_map::Entry::Vacant(_)) {
+            waiting.or_default();
+            self.block_reads.push(read);
+        }
+    }
+
+    fn write(&mut self, request: Request, operation: Operation<&[u8]>) {
+        if !self.blocked.is_empty() || !self.try_write(request, &operation) {
+            self.block(request, operation);
+        }
+    }
+
+    /// Proposes a write; answers whether the store took it.
+    fn try_write(&mut self, request: Request, operation: &Operation<&[u8]>) -> bool {
+        let (write, durability) = match *operation {
+            Operation::Put { key, value, value_crc, ttl_ms, durability } => {
+                (Write { key, change: WriteChange::Put { value, value_crc, ttl_ms } }, durability)
+            }
+            Operation::Delete { key, durability } => (Write { key, change: WriteChange::Delete }, durability),
+            _ => unreachable!("only writes are written"),
+        };
+        let Ok(proposal) = self.store.propose(request.partition, &write, durability, self.now.wall_ms) else { return false };
+        match write.change {
+            WriteChange::Put { .. } => self.counters.puts += 1,
+            WriteChange::Delete => self.counters.deletes += 1,
+        }
+        let Request { reply_to, deadline_ms, .. } = request;
+        let waiter = WriteWaiter { ordinal: proposal.ordinal, durability, deadline_ms, reply_to };
+        self.writes.push(request.partition, proposal, waiter);
+        true
+    }
+
+    /// The store is at a bound: the write waits for room until its deadline, or is refused if too many wait.
+    fn block(&mut self, request: Request, operation: Operation<&[u8]>) {
+        if self.blocked.push(Parked { request, operation: operation.into_owned() }).is_err() {
+            self.deliver(request.reply_to, OperationResult::Failed(ErrorCode::Overloaded.into()));
+        }
+    }
+
+    pub(super) fn retry_blocked(&mut self) {
+        while let Some(parked) = self.blocked.pop() {
+            if !self.try_write(parked.request, &parked.operation.borrowed()) {
+                self.blocked.push_front(parked);
+                return;
+            }
+        }
+    }
+
+    /// Answers the writes, and lets the reads go on, that what has become durable or applied allows.
+    pub(super) fn settle_outcomes(&mut self) {
+        let mut ready = Vec::new();
+        for outcome in std::mem::take(&mut self.outcomes) {
+            let mut answered = Vec::new();
+            self.writes.resolve(&outcome, |waiter| answered.push(waiter));
+            for WriteWaiter { ordinal, durability, reply_to, .. } in answered {
+                let revision = corelode_engine::ids::Revision(outcome.first_revision.0 + u64::from(ordinal));
+                self.deliver(reply_to, OperationResult::Written { revision, durability });
+            }
+            if outcome.is_durable {
+                self.durability.resolve(outcome.partition, outcome.index, &mut ready);
+            }
+        }
+        for Parked { request, operation } in ready {
+            self.execute(request, operation.borrowed());
+        }
+    }
+
+    /// Answers what has waited past its deadline.
+    pub(super) fn expire_waiting(&mut self) {
+        let now_ms = self.now.monotonic_ms;
+        let mut answers = Vec::new();
+        self.writes.expire(now_ms, |waiter| answers.push((waiter.reply_to, ErrorCode::OutcomeUnknown)));
+        self.blocked.expire(now_ms, |parked| answers.push((parked.request.reply_to, ErrorCode::Overloaded)));
+        self.durability.expire(now_ms, |parked| answers.push((parked.request.reply_to, ErrorCode::DeadlineExceeded)));
+        for waiting in self.block_waiters.values_mut() {
+            for parked in waiting.extract_if(.., |parked| parked.request.deadline_ms <= now_ms) {
+                answers.push((parked.request.reply_to, ErrorCode::DeadlineExceeded));
+            }
+        }
+        for (reply_to, code) in answers {
+            self.deliver(reply_to, OperationResult::Failed(code.into()));
+        }
+    }
+
+    pub(super) fn queue_depth(&self) -> usize {
+        self.writes.count() + self.blocked.len() + self.durability.count() + self.block_waiters.values().map(Vec::len).sum::<usize>()
+    }
+}
+
+/// The durability that a reply echoes.
+pub(super) fn durability_on_wire(durability: Durability) -> corelode_net::body::Durability {
+    match durability {
+        Durability::Synced => corelode_net::body::Durability::Synced,
+        Durability::Memory => corelode_net::body::Durability::Memory,
+    }
+}

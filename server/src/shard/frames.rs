@@ -1,0 +1,409 @@
+//! Connections: what arrives on them, frame by frame, and what the driver may do with their sockets.
+
+use corelode_engine::env::Environment;
+use corelode_engine::ids::PartitionId;
+use corelode_engine::partition::Durability;
+use corelode_net::body::{BatchRequest, DeleteRequest, GetRequest, PutRequest};
+use corelode_net::handshake::{Nonce, ServerHandshake};
+use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX};
+use corelode_net::table::{Bind, BindReply, ErrorReply, GoAway, ScanRelease, ScanRequest, encode_empty_reply};
+use corelode_net::{BodyError, ErrorCode, Frame, FrameReader, Opcode, ReplyHead, Role};
+
+use super::connection::Stage;
+use super::{
+    Connection, ConnectionId, Core, Departure, Failure, Operation, OperationResult, ReadLevel, ReplyTo, Request,
+    ScanPageRequest, Shard,
+};
+use crate::message::AdoptedConnection;
+
+/// The grace that clients are told when the server goes, milliseconds.
+const GOODBYE_GRACE_MS: u32 = 5000;
+/// The largest page of a scan, bytes of rows.
+const SCAN_PAGE_BYTES_MAX: usize = 512 * 1024;
+/// The largest page of a scan, rows.
+const SCAN_PAGE_ROWS_MAX: usize = 10_000;
+
+impl<E: Environment> Shard<E> {
+    /// Takes in a new connection; `None` if there are as many as there may be. `nonce` is random.
+    pub fn connection_opened(&mut self, peer: String, nonce: [u8; 32]) -> Option<ConnectionId> {
+        if self.connections.len() >= self.config.limits.connections_max || self.is_draining {
+            return None;
+        }
+        self.counters.connections_accepted += 1;
+        let handshake = Box::new(ServerHandshake::new(Nonce(nonce)));
+        let reader = FrameReader::with_read_size(HANDSHAKE_BODY_SIZE_BYTES_MAX, 64 * 1024);
+        let connection = Connection::new(peer, Stage::Handshake(handshake), Role::Read, reader);
+        Some(ConnectionId(self.connections.insert(connection)))
+    }
+
+    /// Takes in a connection from another core and answers its BIND.
+    pub fn connection_adopted(&mut self, adopted: &AdoptedConnection) -> ConnectionId {
+        let mut reader = FrameReader::with_read_size(BODY_SIZE_BYTES_MAX, 64 * 1024);
+        reader.push(&adopted.leftover);
+        let connection = Connection::new(adopted.peer.clone(), Stage::Open, adopted.role, reader);
+        let id = ConnectionId(self.connections.insert(connection));
+        self.answer_bind(id, adopted.head);
+        self.list_ready(id);
+        id
+    }
+
+    /// The receive buffer of a connection, for the driver to read into; [`received`](Self::received) gives it back.
+    pub fn take_receive_buffer(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
+        let connection = self.connections.get_mut(id.0)?;
+        Some(std::mem::take(connection.reader.buffer_for_read()))
+    }
+
+    /// Bytes have arrived: `length` of them at the end of `buffer`. Zero says that the client closed its end.
+    pub fn received(&mut self, id: ConnectionId, buffer: Vec<u8>, length: usize) {
+        let Some(connection) = self.connections.get_mut(id.0) else { return };
+        connection.reader.restore_buffer(buffer);
+        connection.wants_read = true;
+        connection.is_input_closed |= length == 0;
+        self.counters.received_bytes += length as u64;
+        self.list_ready(id);
+    }
+
+    /// The socket failed, or the driver is done with it.
+    pub fn connection_closed(&mut self, id: ConnectionId) {
+        self.connections.remove(id.0);
+    }
+
+    /// Connections with output.
+    pub fn take_writable(&mut self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.writable)
+    }
+
+    /// Connections that may be read again.
+    pub fn take_readable(&mut self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.readable)
+    }
+
+    /// Exchanges a connection's output for the empty `spare`. The driver writes it and calls [`output_written`](Self::output_written).
+    pub fn take_output(&mut self, id: ConnectionId, spare: Vec<u8>) -> Vec<u8> {
+        let Some(connection) = self.connections.get_mut(id.0) else { return spare };
+        connection.is_listed_writable = false;
+        let output = std::mem::replace(&mut connection.output, spare);
+        connection.output_in_flight = output.len();
+        output
+    }
+
+    /// What was taken is with the client's kernel.
+    pub fn output_written(&mut self, id: ConnectionId) {
+        let limits = self.config.limits.connection;
+        let Some(connection) = self.connections.get_mut(id.0) else { return };
+        self.counters.sent_bytes += connection.output_in_flight as u64;
+        connection.output_in_flight = 0;
+        if connection.is_paused && connection.has_room(&limits) {
+            self.list_ready(id);
+        }
+    }
+
+    /// Whether a connection leaves, now that nothing of it is in flight.
+    #[must_use]
+    pub fn departure(&self, id: ConnectionId) -> Option<Departure> {
+        let Some(connection) = self.connections.get(id.0) else { return Some(Departure::Close) };
+        if !connection.output.is_empty() || connection.output_in_flight > 0 {
+            return None;
+        }
+        match connection.stage {
+            Stage::Closing => Some(Departure::Close),
+            Stage::Moving { to, .. } => Some(Departure::Move(to)),
+            _ if connection.is_input_closed && connection.requests_in_flight == 0 && !connection.is_paused => {
+                Some(Departure::Close)
+            }
+            _ => None,
+        }
+    }
+
+    /// What goes with a connection that moves: its peer's address, role, the BIND to answer and the bytes not looked at.
+    pub fn adopted_parts(&mut self, id: ConnectionId) -> Option<(String, Role, ReplyHead, Vec<u8>)> {
+        let connection = self.connections.remove(id.0)?;
+        let Stage::Moving { head, .. } = connection.stage else { return None };
+        Some((connection.peer, connection.role, head, connection.reader.into_leftover()))
+    }
+
+    /// Tells every client that the server goes.
+    pub(super) fn say_goodbye(&mut self) {
+        let keys: Vec<_> = self.connections.keys().collect();
+        for key in keys {
+            let connection = self.connections.get_mut(key).expect("listed just now");
+            if matches!(connection.stage, Stage::Open) {
+                let notice = GoAway::shutting_down(GOODBYE_GRACE_MS);
+                notice.encode(self.config.map_epoch, &mut self.tables, &mut connection.output);
+                self.list_writable(ConnectionId(key));
+            }
+        }
+    }
+
+    pub(super) fn list_ready(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id.0)
+            && !std::mem::replace(&mut connection.is_listed_ready, true)
+        {
+            self.ready.push(id);
+        }
+    }
+
+    pub(super) fn list_writable(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id.0)
+            && !std::mem::replace(&mut connection.is_listed_writable, true)
+        {
+            self.writable.push(id);
+        }
+    }
+
+    /// Handles the whole frames that a connection has, as far as its bounds allow.
+    pub(super) fn look_at_frames(&mut self, id: ConnectionId) {
+        let limits = self.config.limits.connection;
+        let Some(connection) = self.connections.get_mut(id.0) else { return };
+        connection.is_listed_ready = false;
+        connection.is_paused = false;
+        let mut reader = std::mem::replace(&mut connection.reader, FrameReader::new(0));
+        loop {
+            let Some(connection) = self.connections.get_mut(id.0) else { return };
+            if matches!(connection.stage, Stage::Closing | Stage::Moving { .. }) {
+                break;
+            }
+            if !connection.has_room(&limits) {
+                connection.is_paused = true;
+                break;
+            }
+            match reader.next_frame() {
+                Ok(Some(frame)) => {
+                    let is_admitted = self.handle_frame(id, &frame);
+                    if is_admitted {
+                        reader.set_body_limit(BODY_SIZE_BYTES_MAX);
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.close_with(id, error.code(), &error.to_string());
+                    break;
+                }
+            }
+        }
+        let Some(connection) = self.connections.get_mut(id.0) else { return };
+        connection.reader = reader;
+        // A paused connection is read again once its frames were looked at.
+        if connection.wants_read && !connection.is_paused {
+            connection.wants_read = false;
+            self.readable.push(id);
+        }
+        // Even without output the driver looks whether the connection leaves.
+        if self.departure(id).is_some() {
+            self.list_writable(id);
+        }
+    }
+
+    /// Handles one frame; answers whether the handshake was completed by it.
+    fn handle_frame(&mut self, id: ConnectionId, frame: &Frame<'_>) -> bool {
+        let connection = self.connections.get_mut(id.0).expect("looked up by the caller");
+        let Stage::Handshake(handshake) = &mut connection.stage else {
+            self.handle_request(id, frame);
+            return false;
+        };
+        let outcome = handshake.on_frame(frame, &self.config.handshake, &mut self.tables, &mut connection.output);
+        let is_admitted = match outcome {
+            Ok(None) => false,
+            Ok(Some(accepted)) => {
+                connection.role = accepted.role;
+                connection.stage = Stage::Open;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(peer = connection.peer, %error, "a handshake failed");
+                connection.stage = Stage::Closing;
+                false
+            }
+        };
+        self.list_writable(id);
+        is_admitted
+    }
+
+    fn handle_request(&mut self, id: ConnectionId, frame: &Frame<'_>) {
+        let head = ReplyHead::to(&frame.header, self.config.map_epoch);
+        let connection = self.connections.get_mut(id.0).expect("looked up by the caller");
+        connection.requests_in_flight += 1;
+        self.counters.requests += 1;
+        let reply_to = ReplyTo::Client { connection: id, head };
+        let role = connection.role;
+        let admitted = frame.request().map_err(Refused::Body).and_then(|opcode| match opcode {
+            _ if role < opcode.role_required() => Err(Refused::Code(ErrorCode::Forbidden)),
+            Opcode::Ping | Opcode::Topology | Opcode::Status => Ok(opcode),
+            _ if self.is_draining => Err(Refused::Code(ErrorCode::ShuttingDown)),
+            _ => Ok(opcode),
+        });
+        let outcome = admitted.and_then(|opcode| self.dispatch(id, head, opcode, frame));
+        match outcome {
+            Ok(()) => {}
+            Err(Refused::Code(code)) => self.deliver(reply_to, OperationResult::Failed(code.into())),
+            Err(Refused::Body(error)) => {
+                let failure = Failure { code: error.code(), message: Some(error.to_string()) };
+                self.deliver(reply_to, OperationResult::Failed(failure));
+                if error.is_fatal() {
+                    self.close(id);
+                }
+            }
+        }
+    }
+
+    fn dispatch(&mut self, id: ConnectionId, head: ReplyHead, opcode: Opcode, frame: &Frame<'_>) -> Result<(), Refused> {
+        let deadline_ms = self.deadline_ms(frame);
+        let reply_to = ReplyTo::Client { connection: id, head };
+        let to = |partition| Request { reply_to, partition, deadline_ms };
+        match opcode {
+            Opcode::Get => {
+                let request = GetRequest::decode(frame)?;
+                let partition = self.config.map.partition_of(request.slot.get());
+                self.execute(to(partition), Operation::Get { key: request.key, level: read_level(request.level) });
+            }
+            Opcode::Put => {
+                let request = PutRequest::decode(frame)?;
+                request.value.verify()?;
+                let partition = self.config.map.partition_of(request.slot.get());
+                let operation = Operation::Put {
+                    key: request.key,
+                    value: request.value.bytes,
+                    value_crc: request.value.crc,
+                    ttl_ms: (request.ttl_ms > 0).then_some(request.ttl_ms),
+                    durability: durability(request.durability),
+                };
+                self.execute(to(partition), operation);
+            }
+            Opcode::Delete => {
+                let request = DeleteRequest::decode(frame)?;
+                let partition = self.config.map.partition_of(request.slot.get());
+                let operation = Operation::Delete { key: request.key, durability: durability(request.durability) };
+                self.execute(to(partition), operation);
+            }
+            Opcode::Batch => {
+                let request = BatchRequest::decode(frame)?;
+                let role = self.connections.get_mut(id.0).expect("looked up by the caller").role;
+                if role < request.role_required() {
+                    return Err(Refused::Code(ErrorCode::Forbidden));
+                }
+                self.execute_batch(id, head, deadline_ms, &request);
+            }
+            Opcode::Scan => {
+                let request = ScanRequest::decode(frame)?;
+                let partition = PartitionId(request.partition.0);
+                self.check_partition(partition)?;
+                self.execute(to(partition), Operation::Scan(Box::new(page_request(&request))));
+            }
+            Opcode::ScanRelease => {
+                let request = ScanRelease::decode(frame)?;
+                let partition = PartitionId(request.partition.0);
+                self.check_partition(partition)?;
+                self.execute(to(partition), Operation::ReleaseSnapshot { snapshot: request.snapshot.0 });
+            }
+            Opcode::Bind => self.bind(id, head, Core(Bind::decode(frame)?.core.0))?,
+            Opcode::Ping => self.deliver(reply_to, OperationResult::Done),
+            Opcode::Topology => self.answer_topology(id, head),
+            Opcode::Status => self.gather_status(id, head),
+            _ => return Err(Refused::Body(BodyError::Unsupported { what: opcode.name() })),
+        }
+        Ok(())
+    }
+
+    fn deadline_ms(&self, frame: &Frame<'_>) -> u64 {
+        let relative = match frame.header.fields.deadline_ms {
+            0 => self.config.limits.deadline_default_ms,
+            asked => u64::from(asked),
+        };
+        self.now.monotonic_ms.saturating_add(relative)
+    }
+
+    fn check_partition(&self, partition: PartitionId) -> Result<(), Refused> {
+        if partition.0 < self.config.map.partition_count() { Ok(()) } else { Err(Refused::Code(ErrorCode::StaleMap)) }
+    }
+
+    fn bind(&mut self, id: ConnectionId, head: ReplyHead, to: Core) -> Result<(), Refused> {
+        if to.0 >= self.config.map.cores() {
+            return Err(Refused::Code(ErrorCode::StaleMap));
+        }
+        let connection = self.connections.get_mut(id.0).expect("looked up by the caller");
+        if connection.requests_in_flight > 1 {
+            // Its answers could not follow it; a client binds before it asks for anything.
+            return Err(Refused::Body(BodyError::Unsupported { what: "BIND with requests in flight" }));
+        }
+        connection.requests_in_flight -= 1;
+        if to == self.config.core {
+            self.answer_bind(id, head);
+        } else {
+            connection.stage = Stage::Moving { to, head };
+            self.list_writable(id);
+        }
+        Ok(())
+    }
+
+    fn answer_bind(&mut self, id: ConnectionId, head: ReplyHead) {
+        let core = corelode_net::CoreIndex(self.config.core.0);
+        if let Some(connection) = self.connections.get_mut(id.0) {
+            BindReply { core }.encode(head, &mut self.tables, &mut connection.output);
+            self.list_writable(id);
+        }
+    }
+
+    pub(super) fn answer_done(&mut self, id: ConnectionId, head: ReplyHead) {
+        if let Some(connection) = self.connections.get_mut(id.0) {
+            encode_empty_reply(head, &mut connection.output);
+        }
+    }
+
+    /// Sends what is in the output, then closes.
+    fn close(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id.0) {
+            connection.stage = Stage::Closing;
+            self.list_writable(id);
+        }
+    }
+
+    fn close_with(&mut self, id: ConnectionId, code: ErrorCode, message: &str) {
+        self.counters.errors += 1;
+        if let Some(connection) = self.connections.get_mut(id.0) {
+            tracing::warn!(peer = connection.peer, %code, message, "a connection is closed");
+            let error = ErrorReply::with_message(code, message);
+            error.encode_for_connection(self.config.map_epoch, &mut self.tables, &mut connection.output);
+        }
+        self.close(id);
+    }
+}
+
+/// Why a request is not carried out.
+enum Refused {
+    Code(ErrorCode),
+    Body(BodyError),
+}
+
+impl From<BodyError> for Refused {
+    fn from(error: BodyError) -> Self {
+        Self::Body(error)
+    }
+}
+
+fn page_request(request: &ScanRequest<'_>) -> ScanPageRequest {
+    let bounded = |asked: u32, max: usize| if asked == 0 { max } else { (asked as usize).min(max) };
+    ScanPageRequest {
+        start: request.start.to_vec(),
+        end: request.end.to_vec(),
+        prefix: request.prefix.to_vec(),
+        row_limit: bounded(request.row_limit, SCAN_PAGE_ROWS_MAX),
+        byte_limit: bounded(request.byte_limit, SCAN_PAGE_BYTES_MAX),
+        keys_only: request.keys_only,
+        level: read_level(request.level),
+        snapshot: request.snapshot.0,
+    }
+}
+
+pub(super) fn read_level(level: corelode_net::body::ReadLevel) -> ReadLevel {
+    match level {
+        corelode_net::body::ReadLevel::Linearizable => ReadLevel::Linearizable,
+        corelode_net::body::ReadLevel::Local => ReadLevel::Local,
+    }
+}
+
+pub(super) fn durability(durability: corelode_net::body::Durability) -> Durability {
+    match durability {
+        corelode_net::body::Durability::Synced => Durability::Synced,
+        corelode_net::body::Durability::Memory => Durability::Memory,
+    }
+}

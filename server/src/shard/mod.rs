@@ -1,0 +1,383 @@
+//! A shard: one core's partitions and connections, as a machine that bytes and completions go into, and bytes and work come out of.
+//!
+//! It has no socket, no file, no clock and no thread. The runtime (or a simulator) is its driver:
+//!
+//! ```text
+//! bytes of a connection ──► receive ─┐
+//! messages of other cores ──► message├──► turn ──► output of connections, messages, a log write, block reads, jobs
+//! completions of I/O ───────────────┘
+//! ```
+//!
+//! Everything that has arrived is handled in one [turn](Shard::turn), shares one log write, and leaves in one send a connection. No borrow of
+//! the shard outlives a call. Bounds: those of the store, of each connection, and of [`ShardLimits`]; what is beyond them waits
+//! unread in the kernel, or is refused with a retryable error before any work is done.
+
+mod batch;
+mod connection;
+mod execute;
+mod frames;
+mod map;
+mod operation;
+mod reply;
+mod scan;
+mod slab;
+mod status;
+mod waiting;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+
+use corelode_engine::Result;
+use corelode_engine::env::Environment;
+use corelode_engine::io_buffer::IoBuffer;
+use corelode_engine::job::{Job, JobDone};
+use corelode_engine::log::LogWrite;
+use corelode_engine::partition::Outcome;
+use corelode_engine::store::Store;
+use corelode_engine::table::BlockRead;
+use corelode_net::handshake::ServerConfig;
+use corelode_net::table::TableBuilder;
+use corelode_net::{ErrorCode, MapEpoch};
+
+use crate::message::{AdoptedConnection, Message};
+
+pub use connection::{ConnectionId, ConnectionLimits};
+pub use map::PartitionMap;
+pub use operation::{
+    BatchId, Core, Failure, ForwardToken, Operation, OperationResult, ReadLevel, ReplyTo, Request, ScanPageRequest,
+    ScanPageResult, ScannedRow,
+};
+pub use slab::SlabKey;
+
+use batch::Batch;
+use connection::Connection;
+use slab::Slab;
+use status::StatusGathering;
+use waiting::{DurabilityWaiters, Parked, ParkedQueue, WriteWaiters};
+
+/// Bounds of a shard over all its connections.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardLimits {
+    /// Each connection's.
+    pub connection: ConnectionLimits,
+    /// Connections open at once.
+    pub connections_max: usize,
+    /// Bytes of writes that wait for room in the log or in memory.
+    pub blocked_bytes_max: usize,
+    /// How long a request waits that brings no deadline of its own, milliseconds.
+    pub deadline_default_ms: u64,
+    /// Messages to one core that may wait because its ring is full; beyond it requests for it are refused.
+    pub outbox_max: usize,
+}
+
+impl Default for ShardLimits {
+    fn default() -> Self {
+        Self {
+            connection: ConnectionLimits::default(),
+            connections_max: 10_000,
+            blocked_bytes_max: 32 * 1024 * 1024,
+            deadline_default_ms: 10_000,
+            outbox_max: 16 * 1024,
+        }
+    }
+}
+
+/// What a shard is told at its start.
+pub struct ShardConfig {
+    /// Which core it is.
+    pub core: Core,
+    /// Slots to partitions to cores.
+    pub map: PartitionMap,
+    /// The version of that map.
+    pub map_epoch: MapEpoch,
+    /// Which log each core writes.
+    pub logs: Vec<u64>,
+    /// The ports of the cores' own listeners, where they have one.
+    pub core_ports: Vec<Option<u16>>,
+    /// What the handshake says and asks for.
+    pub handshake: ServerConfig,
+    /// Bounds.
+    pub limits: ShardLimits,
+}
+
+/// The time as the driver reads it, once a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Now {
+    /// Since some fixed point, never going back, milliseconds.
+    pub monotonic_ms: u64,
+    /// Since the Unix epoch, milliseconds.
+    pub wall_ms: u64,
+}
+
+/// What a shard counts, for STATUS.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct ShardCounters {
+    pub(crate) connections_accepted: u64,
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
+    pub(crate) overloaded: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) gets: u64,
+    pub(crate) puts: u64,
+    pub(crate) deletes: u64,
+    pub(crate) scan_pages: u64,
+    pub(crate) forwarded: u64,
+    pub(crate) turns: u64,
+}
+
+/// A connection that leaves this shard: to be closed, or to move to another core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Departure {
+    /// Its socket is to be closed.
+    Close,
+    /// Its socket goes to this core; [`Shard::adopted_parts`] has what goes with it.
+    Move(Core),
+}
+
+/// One core of a node.
+pub struct Shard<E: Environment> {
+    config: ShardConfig,
+    store: Store<E>,
+    connections: Slab<Connection>,
+    /// Connections whose frames are to be looked at.
+    ready: Vec<ConnectionId>,
+    /// Connections with output for the driver.
+    writable: Vec<ConnectionId>,
+    /// Connections that the driver may read again.
+    readable: Vec<ConnectionId>,
+    writes: WriteWaiters,
+    durability: DurabilityWaiters,
+    blocked: ParkedQueue,
+    /// Reads that wait for a block, by table seed and offset.
+    block_waiters: BTreeMap<(u64, u64), Vec<Parked>>,
+    block_reads: Vec<BlockRead<E::File>>,
+    batches: BTreeMap<BatchId, Batch>,
+    batch_last: u64,
+    forwarded: BTreeMap<ForwardToken, ReplyTo>,
+    statuses: BTreeMap<ForwardToken, StatusGathering>,
+    token_last: u64,
+    outbox: Vec<VecDeque<Message<E>>>,
+    tables: TableBuilder,
+    scratch: Vec<u8>,
+    outcomes: Vec<Outcome>,
+    now: Now,
+    started_ms: u64,
+    last_log_write_ms: Option<u64>,
+    last_sweep_ms: u64,
+    is_draining: bool,
+    counters: ShardCounters,
+}
+
+/// A log that had nothing to write for so long gets a marker.
+const IDLE_BEFORE_MARKER_MS: u64 = 20;
+/// Deadlines of waiting requests are looked at so often.
+const SWEEP_INTERVAL_MS: u64 = 50;
+
+impl<E: Environment> Shard<E> {
+    /// A shard over `store`.
+    #[must_use]
+    pub fn new(config: ShardConfig, store: Store<E>, now: Now) -> Self {
+        let cores = usize::from(config.map.cores());
+        Self {
+            blocked: ParkedQueue::new(config.limits.blocked_bytes_max),
+            config,
+            store,
+            connections: Slab::default(),
+            ready: Vec::new(),
+            writable: Vec::new(),
+            readable: Vec::new(),
+            writes: WriteWaiters::default(),
+            durability: DurabilityWaiters::default(),
+            block_waiters: BTreeMap::new(),
+            block_reads: Vec::new(),
+            batches: BTreeMap::new(),
+            batch_last: 0,
+            forwarded: BTreeMap::new(),
+            statuses: BTreeMap::new(),
+            token_last: 0,
+            outbox: std::iter::repeat_with(VecDeque::new).take(cores).collect(),
+            tables: TableBuilder::new(),
+            scratch: Vec::new(),
+            outcomes: Vec::new(),
+            now,
+            started_ms: now.monotonic_ms,
+            last_log_write_ms: None,
+            last_sweep_ms: now.monotonic_ms,
+            is_draining: false,
+            counters: ShardCounters::default(),
+        }
+    }
+
+    /// Which core this is.
+    #[must_use]
+    pub fn core(&self) -> Core {
+        self.config.core
+    }
+
+    /// Handles everything that has arrived.
+    pub fn turn(&mut self, now: Now) {
+        self.now = now;
+        self.counters.turns += 1;
+        for connection in std::mem::take(&mut self.ready) {
+            self.look_at_frames(connection);
+        }
+        self.retry_blocked();
+        self.tick();
+        self.store.seal(&mut self.outcomes);
+        self.settle_outcomes();
+    }
+
+    /// Does what time asks for: expiry, deadlines of requests, the marker of an idle log.
+    fn tick(&mut self) {
+        if self.store.next_tick_ms().is_some_and(|due| due <= self.now.wall_ms) {
+            match self.store.tick(self.now.wall_ms) {
+                Ok(()) => {}
+                Err(corelode_engine::cursor::Stop::Miss(read)) => self.request_block(*read),
+                Err(corelode_engine::cursor::Stop::Corruption(corruption)) => {
+                    tracing::error!(%corruption, "the next deadline cannot be looked up");
+                }
+            }
+        }
+        if self.now.monotonic_ms >= self.last_sweep_ms + SWEEP_INTERVAL_MS {
+            self.last_sweep_ms = self.now.monotonic_ms;
+            self.expire_waiting();
+        }
+        if self.last_log_write_ms.is_some_and(|last| self.now.monotonic_ms >= last + IDLE_BEFORE_MARKER_MS)
+            && self.store.is_log_idle()
+        {
+            self.last_log_write_ms = None;
+            self.store.mark_log();
+        }
+    }
+
+    /// How long the driver may sleep if nothing arrives, milliseconds; `None` for ever.
+    #[must_use]
+    pub fn sleep_ms_max(&self, now: Now) -> Option<u64> {
+        let expiry = self.store.next_tick_ms().map(|due| due.saturating_sub(now.wall_ms));
+        let marker = self.last_log_write_ms.map(|last| (last + IDLE_BEFORE_MARKER_MS).saturating_sub(now.monotonic_ms));
+        let sweep = self.has_waiting().then(|| (self.last_sweep_ms + SWEEP_INTERVAL_MS).saturating_sub(now.monotonic_ms));
+        [expiry, marker, sweep].into_iter().flatten().min().map(|ms| ms.max(1))
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.writes.count() > 0 || self.durability.count() > 0 || !self.blocked.is_empty() || !self.block_waiters.is_empty()
+    }
+
+    /// The log write that is due, if one is.
+    pub fn start_log_write(&mut self) -> Option<LogWrite<E::File>> {
+        self.store.start_log_write()
+    }
+
+    /// Learns what became of a log write; the next [turn](Self::turn) sends what it lets be answered.
+    ///
+    /// # Errors
+    /// The write's failure: the node must stop, and nothing more is acknowledged.
+    pub fn finish_log_write(&mut self, write: LogWrite<E::File>, result: io::Result<()>, now: Now) -> Result<()> {
+        self.now = now;
+        self.last_log_write_ms = if write.buffer.len() > 0 { Some(now.monotonic_ms) } else { self.last_log_write_ms };
+        self.store.finish_log_write(write, result, &mut self.outcomes)?;
+        self.settle_outcomes();
+        Ok(())
+    }
+
+    /// Blocks that reads wait for.
+    pub fn take_block_reads(&mut self) -> Vec<BlockRead<E::File>> {
+        std::mem::take(&mut self.block_reads)
+    }
+
+    /// Learns what became of a block read; what waited for it goes on.
+    pub fn finish_block_read(&mut self, read: &BlockRead<E::File>, buffer: &IoBuffer, result: io::Result<usize>, now: Now) {
+        self.now = now;
+        let outcome = self.store.block_read(read, buffer, result);
+        let waiting = self.block_waiters.remove(&(read.seed, read.handle.offset)).unwrap_or_default();
+        if let Err(error) = &outcome {
+            tracing::error!(%error, "a block cannot be read");
+        }
+        for parked in waiting {
+            match &outcome {
+                Ok(()) => self.execute(parked.request, parked.operation.borrowed()),
+                Err(error) => {
+                    let failure = Failure { code: ErrorCode::Corruption, message: Some(error.to_string()) };
+                    self.deliver(parked.request.reply_to, OperationResult::Failed(failure));
+                }
+            }
+        }
+    }
+
+    /// The next job for the maintenance thread.
+    pub fn next_job(&mut self) -> Option<Job<E>> {
+        self.store.next_job()
+    }
+
+    /// Learns that a job ended.
+    ///
+    /// # Errors
+    /// A failure that must stop the node.
+    pub fn job_done(&mut self, done: JobDone<E>) -> Result<()> {
+        self.store.job_done(done)
+    }
+
+    /// Handles a message of another core.
+    pub fn message(&mut self, message: Message<E>, now: Now) -> Result<Option<Box<AdoptedConnection>>> {
+        self.now = now;
+        match message {
+            Message::Forward { from, token, partition, remaining_ms, operation } => {
+                let deadline_ms = self.now.monotonic_ms.saturating_add(remaining_ms);
+                let request = Request { reply_to: ReplyTo::Peer { core: from, token }, partition, deadline_ms };
+                self.execute(request, operation.borrowed());
+            }
+            Message::Result { token, result } => {
+                if let Some(reply_to) = self.forwarded.remove(&token) {
+                    self.deliver(reply_to, result.borrowed());
+                }
+            }
+            Message::Adopt(adopted) => return Ok(Some(adopted)),
+            Message::StatusRequest { from, token } => {
+                let (core, counters) = (self.config.core, self.status_counters());
+                self.send(from, Message::StatusResult { token, core, counters });
+            }
+            Message::StatusResult { token, core, counters } => self.status_arrived(token, core, counters),
+            Message::JobDone(done) => self.job_done(*done)?,
+            Message::ShutDown => self.begin_shutdown(),
+        }
+        Ok(None)
+    }
+
+    /// Messages for a core, oldest first; the driver takes as many as its ring holds.
+    pub fn outbox(&mut self, core: Core) -> &mut VecDeque<Message<E>> {
+        &mut self.outbox[usize::from(core.0)]
+    }
+
+    fn send(&mut self, core: Core, message: Message<E>) {
+        self.outbox[usize::from(core.0)].push_back(message);
+    }
+
+    /// Stops taking requests: clients are told to go, what is under way is finished.
+    pub fn begin_shutdown(&mut self) {
+        self.is_draining = true;
+        self.say_goodbye();
+    }
+
+    /// Whether a shutdown was begun.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
+    /// Whether nothing that a client waits for is under way.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        !self.has_waiting()
+            && self.forwarded.is_empty()
+            && self.statuses.is_empty()
+            && self.batches.is_empty()
+            && self.outbox.iter().all(VecDeque::is_empty)
+            && self.connections.keys().all(|key| self.connections.get(key).is_none_or(Connection::is_drained))
+    }
+
+    /// The store, for closing it and for reports.
+    pub fn store_mut(&mut self) -> &mut Store<E> {
+        &mut self.store
+    }
+}

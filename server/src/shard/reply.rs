@@ -1,0 +1,78 @@
+//! Results on their way to whoever asked.
+
+use corelode_engine::env::Environment;
+use corelode_net::body::{Found, GetReply, ScanPageWriter, ScanRow, Value, WriteReply};
+use corelode_net::table::{ErrorReply, TableBuilder};
+use corelode_net::{ErrorCode, ReplyHead, Revision, SnapshotToken};
+
+use super::execute::durability_on_wire;
+use super::{OperationResult, ReplyTo, ScanPageResult, Shard};
+use crate::message::Message;
+
+impl<E: Environment> Shard<E> {
+    /// Sends a result where it belongs. A connection that is gone by now gets nothing.
+    pub(super) fn deliver(&mut self, reply_to: ReplyTo, result: OperationResult<&[u8]>) {
+        if let OperationResult::Failed(failure) = &result {
+            self.counters.errors += 1;
+            self.counters.overloaded += u64::from(failure.code == ErrorCode::Overloaded);
+        }
+        match reply_to {
+            ReplyTo::Client { connection: id, head } => {
+                let limits = self.config.limits.connection;
+                let Some(connection) = self.connections.get_mut(id.0) else { return };
+                connection.requests_in_flight -= 1;
+                encode_result(head, &result, &mut self.tables, &mut connection.output);
+                let goes_on = connection.is_paused && connection.has_room(&limits);
+                self.list_writable(id);
+                if goes_on {
+                    self.list_ready(id);
+                }
+            }
+            ReplyTo::Batch { batch, ordinal } => self.batch_item_done(batch, ordinal, result.into_owned()),
+            ReplyTo::Peer { core, token } => self.send(core, Message::Result { token, result: result.into_owned() }),
+        }
+    }
+}
+
+fn encode_result(
+    head: ReplyHead,
+    result: &OperationResult<&[u8]>,
+    tables: &mut TableBuilder,
+    output: &mut Vec<u8>,
+) {
+    match result {
+        OperationResult::Found { revision, deadline_ms, value_crc, value } => {
+            let value = Value { bytes: value, crc: *value_crc };
+            let found = Found { revision: Revision(revision.0), deadline_ms: *deadline_ms, value };
+            GetReply::Found(found).encode(head, output);
+        }
+        OperationResult::Absent => GetReply::Absent.encode(head, output),
+        OperationResult::Written { revision, durability } => {
+            let durability = durability_on_wire(*durability);
+            WriteReply { revision: Revision(revision.0), durability }.encode(head, output);
+        }
+        OperationResult::Page(page) => encode_page(head, page, tables, output),
+        OperationResult::Done => corelode_net::table::encode_empty_reply(head, output),
+        OperationResult::Failed(failure) => {
+            let error = match &failure.message {
+                Some(message) => ErrorReply::with_message(failure.code, message),
+                None => ErrorReply::new(failure.code),
+            };
+            error.encode(head, tables, output);
+        }
+    }
+}
+
+fn encode_page(head: ReplyHead, page: &ScanPageResult, tables: &mut TableBuilder, output: &mut Vec<u8>) {
+    let mut writer = ScanPageWriter::begin(output, head, 0, 0);
+    let mut resume_key = (!page.is_done).then_some(page.resume_key.as_slice());
+    for row in &page.rows {
+        let value = Value { bytes: &row.value, crc: row.value_crc };
+        let revision = Revision(row.revision.0);
+        if !writer.push(&ScanRow { key: &row.key, revision, deadline_ms: row.deadline_ms, value }) {
+            resume_key = Some(&row.key);
+            break;
+        }
+    }
+    writer.finish(Revision(page.revision.0), SnapshotToken(page.snapshot), resume_key, tables);
+}

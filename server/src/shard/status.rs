@@ -1,0 +1,126 @@
+//! TOPOLOGY and STATUS: what a node tells about itself.
+
+use corelode_engine::env::Environment;
+use corelode_net::table::{CoreEntry, CoreStatus, Counter, PartitionEntry, Status, Topology, counters as names};
+use corelode_net::{CoreIndex, PartitionId, ReplyHead, Slot};
+
+use super::{ConnectionId, Core, ForwardToken, Shard};
+use crate::message::Message;
+
+/// A STATUS that gathers the counters of all cores.
+pub(super) struct StatusGathering {
+    connection: ConnectionId,
+    head: ReplyHead,
+    cores: Vec<CoreStatus>,
+    missing: usize,
+}
+
+impl<E: Environment> Shard<E> {
+    pub(super) fn answer_topology(&mut self, id: ConnectionId, head: ReplyHead) {
+        let map = &self.config.map;
+        let slot = |number: u16| Slot::new(number).expect("a partition's slots are slots");
+        let partitions = map.partitions().map(|(partition, slots)| {
+            let owner = map.owner(partition);
+            PartitionEntry {
+                partition: PartitionId(partition.0),
+                first_slot: slot(slots.first),
+                last_slot: slot(slots.last),
+                core: CoreIndex(owner.0),
+                log: self.config.logs[usize::from(owner.0)],
+            }
+        });
+        let cores = (0..map.cores())
+            .map(|core| CoreEntry { core: CoreIndex(core), port: self.config.core_ports[usize::from(core)] });
+        let topology = Topology {
+            cluster_id: self.config.handshake.cluster_id,
+            node_id: self.config.handshake.node_id,
+            map_epoch: self.config.map_epoch,
+            partitions: partitions.collect(),
+            cores: cores.collect(),
+        };
+        if let Some(connection) = self.connections.get_mut(id.0) {
+            connection.requests_in_flight -= 1;
+            topology.encode(head, &mut self.tables, &mut connection.output);
+            self.list_writable(id);
+        }
+    }
+
+    pub(super) fn gather_status(&mut self, connection: ConnectionId, head: ReplyHead) {
+        let token = self.next_token();
+        let others = self.config.map.cores() - 1;
+        let gathering = StatusGathering { connection, head, cores: Vec::new(), missing: usize::from(others) + 1 };
+        self.statuses.insert(token, gathering);
+        let own = self.config.core;
+        for core in (0..self.config.map.cores()).map(Core).filter(|&core| core != own) {
+            self.send(core, Message::StatusRequest { from: own, token });
+        }
+        let counters = self.status_counters();
+        self.status_arrived(token, own, counters);
+    }
+
+    pub(super) fn status_arrived(&mut self, token: ForwardToken, core: Core, counters: Vec<(&'static str, u64)>) {
+        let Some(gathering) = self.statuses.get_mut(&token) else { return };
+        let counters = counters.into_iter().map(|(name, value)| Counter { name: name.to_owned(), value }).collect();
+        gathering.cores.push(CoreStatus { core: CoreIndex(core.0), counters });
+        gathering.missing -= 1;
+        if gathering.missing > 0 {
+            return;
+        }
+        let mut gathering = self.statuses.remove(&token).expect("looked up above");
+        gathering.cores.sort_by_key(|core| core.core);
+        let status = Status {
+            server_version: self.config.handshake.server_version.clone(),
+            uptime_ms: self.now.monotonic_ms - self.started_ms,
+            cluster_id: self.config.handshake.cluster_id,
+            node_id: self.config.handshake.node_id,
+            cores: gathering.cores,
+        };
+        if let Some(connection) = self.connections.get_mut(gathering.connection.0) {
+            connection.requests_in_flight -= 1;
+            status.encode(gathering.head, &mut self.tables, &mut connection.output);
+            self.list_writable(gathering.connection);
+        }
+    }
+
+    pub(super) fn status_counters(&self) -> Vec<(&'static str, u64)> {
+        let store = self.store.counters();
+        let cache = self.store.cache_counters();
+        let own = &self.counters;
+        vec![
+            (names::CONNECTIONS, self.connections.len() as u64),
+            (names::CONNECTIONS_ACCEPTED_TOTAL, own.connections_accepted),
+            (names::REQUESTS_TOTAL, own.requests),
+            (names::ERRORS_TOTAL, own.errors),
+            (names::OVERLOADED_TOTAL, own.overloaded),
+            (names::RECEIVED_BYTES_TOTAL, own.received_bytes),
+            (names::SENT_BYTES_TOTAL, own.sent_bytes),
+            (names::GETS_TOTAL, own.gets),
+            (names::PUTS_TOTAL, own.puts),
+            (names::DELETES_TOTAL, own.deletes),
+            (names::SCAN_PAGES_TOTAL, own.scan_pages),
+            ("forwarded_total", own.forwarded),
+            ("turns_total", own.turns),
+            (names::PARTITIONS, self.store.partitions().count() as u64),
+            (names::SNAPSHOTS, self.store.snapshot_count() as u64),
+            (names::QUEUE_DEPTH, self.queue_depth() as u64),
+            (names::MEMTABLE_BYTES, store.memtable_bytes),
+            (names::TABLES, store.tables),
+            (names::TABLE_BYTES, store.table_bytes),
+            (names::CACHE_BYTES, cache.bytes),
+            (names::CACHE_HITS_TOTAL, cache.hits),
+            (names::CACHE_MISSES_TOTAL, cache.misses),
+            (names::LOG_SEGMENTS, store.log_segments),
+            ("log_segments_opened_total", store.log.segments_opened),
+            ("log_segments_recycled_total", store.log.segments_recycled),
+            (names::LOG_BYTES_TOTAL, store.log.bytes),
+            (names::LOG_PADDING_BYTES_TOTAL, store.log.padding_bytes),
+            (names::LOG_BATCHES_TOTAL, store.log.batches),
+            (names::LOG_ENTRIES_TOTAL, store.log.entries),
+            (names::FLUSHES_TOTAL, store.flushes),
+            (names::COMPACTIONS_TOTAL, store.compactions),
+            (names::COMPACTION_BYTES_TOTAL, store.compaction_bytes),
+            ("manifests_total", store.manifests),
+            ("job_failures_total", store.job_failures),
+        ]
+    }
+}
