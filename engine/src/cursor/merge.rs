@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::env::Environment;
 use crate::ids::Revision;
-use crate::memtable::{NodeId, Rows};
+use crate::memtable::{Position, Rows};
 use crate::row::{Keyspace, Row, RowKey};
 use crate::table::{BlockSource, TableCursor, TableView};
 
@@ -13,7 +13,7 @@ use super::Stop;
 /// One sorted input of a merge.
 pub(crate) enum Input<'a, E: Environment> {
     /// A memtable.
-    Memtable { rows: Rows<'a>, at: Option<NodeId> },
+    Memtable { rows: Rows<'a>, at: Option<Position> },
     /// A table.
     Table(TableCursor<E>),
     /// The tables of a level: sorted, without overlap, entered one after the other.
