@@ -1,0 +1,76 @@
+//! The command line: one subcommand a file, each with its arguments and its help.
+
+mod connection;
+mod del;
+mod export;
+mod get;
+mod import;
+mod key;
+mod put;
+mod scan;
+mod serve;
+mod status;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::exit::EXIT_CODES_HELP;
+
+/// A durable, ordered key-value store in which every core is a small database of its own.
+#[derive(Debug, Parser)]
+#[command(name = "corelode", version, after_help = EXIT_CODES_HELP, arg_required_else_help = true)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be asked for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Serve(serve::Arguments),
+    Get(get::Arguments),
+    Put(put::Arguments),
+    Del(del::Arguments),
+    Scan(scan::Arguments),
+    Import(import::Arguments),
+    Export(export::Arguments),
+    Status(status::Arguments),
+}
+
+impl Command {
+    /// The subcommand as one types it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Serve(_) => "serve",
+            Self::Get(_) => "get",
+            Self::Put(_) => "put",
+            Self::Del(_) => "del",
+            Self::Scan(_) => "scan",
+            Self::Import(_) => "import",
+            Self::Export(_) => "export",
+            Self::Status(_) => "status",
+        }
+    }
+}
+
+/// How a result is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Columns for people
+    Table,
+    /// One JSON object a line, for programs
+    Json,
+    /// The bytes themselves and nothing else
+    Raw,
+}
+
+/// How sure a write must be before it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WriteDurability {
+    /// On disk: survives a power cut
+    Synced,
+    /// In the server's memory: faster, and lost if the server stops before its next sync
+    Memory,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! How a command ends: the exit codes that scripts may rely on.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// It did what was asked.
+    Done = 0,
+    /// There is no such key.
+    Absent = 1,
+    /// It was asked for something that makes no sense, or names a file that cannot be opened. The same code as clap's.
+    Usage = 2,
+    /// No server answered.
+    Unreachable = 3,
+    /// The server, or a check before it, said no; for `import`: at least one record was refused.
+    Refused = 4,
+    /// A write was sent and no answer came: it may have happened or not.
+    OutcomeUnknown = 5,
+}
+
+/// The end of the top-level help.
+pub(crate) const EXIT_CODES_HELP: &str = "\
+Exit codes: 0 done, 1 no such key, 2 usage, 3 no server reached, 4 refused, 5 outcome unknown (a write was sent and
+no answer came).";
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
