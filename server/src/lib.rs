@@ -5,5 +5,6 @@
 #![deny(unsafe_code)]
 
 pub mod message;
-pub mod runtime;
+pub mod node;
+mod runtime;
 pub mod shard;

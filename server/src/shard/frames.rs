@@ -87,15 +87,17 @@ impl<E: Environment> Shard<E> {
         output
     }
 
-    /// What was taken is with the client's kernel.
-    pub fn output_written(&mut self, id: ConnectionId) {
+    /// What was taken is with the client's kernel. Answers whether frames that had to wait can be looked at now, in a turn.
+    pub fn output_written(&mut self, id: ConnectionId) -> bool {
         let limits = self.config.limits.connection;
-        let Some(connection) = self.connections.get_mut(id.0) else { return };
+        let Some(connection) = self.connections.get_mut(id.0) else { return false };
         self.counters.sent_bytes += connection.output_in_flight as u64;
         connection.output_in_flight = 0;
-        if connection.is_paused && connection.has_room(&limits) {
+        let goes_on = connection.is_paused && connection.has_room(&limits);
+        if goes_on {
             self.list_ready(id);
         }
+        goes_on
     }
 
     /// Whether a connection leaves, now that nothing of it is in flight.
@@ -184,7 +186,8 @@ impl<E: Environment> Shard<E> {
         let Some(connection) = self.connections.get_mut(id.0) else { return };
         connection.reader = reader;
         // A paused connection is read again once its frames were looked at.
-        if connection.wants_read && !connection.is_paused {
+        let is_leaving = matches!(connection.stage, Stage::Closing | Stage::Moving { .. });
+        if connection.wants_read && !connection.is_paused && !is_leaving {
             connection.wants_read = false;
             self.readable.push(id);
         }

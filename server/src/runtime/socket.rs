@@ -1,0 +1,42 @@
+//! Sockets: listeners that cores share, and a connection's way from one core's ring to another's.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+
+use monoio::net::tcp::{TcpOwnedReadHalf, TcpOwnedWriteHalf};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, sockopt};
+
+/// Connections that wait to be accepted, at most.
+const BACKLOG: i32 = 1024;
+
+/// A listener on `address`; several with `shares_port` may listen on one port, and the kernel spreads connections over them.
+pub(crate) fn listen(address: SocketAddr, shares_port: bool) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if shares_port {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(TcpListener::from(socket))
+}
+
+/// Takes a socket out of its ring. No operation on it is in flight, since both halves are here.
+pub(super) fn into_fd(reader: TcpOwnedReadHalf, writer: TcpOwnedWriteHalf) -> OwnedFd {
+    let stream = reader.reunite(writer).expect("both halves are of one socket");
+    // SAFETY: `into_raw_fd` gives up the descriptor, so that it is owned here and nowhere else.
+    unsafe { OwnedFd::from_raw_fd(stream.into_raw_fd()) }
+}
+
+/// Ends both directions, so that a read under way comes back with nothing.
+pub(super) fn shut_down(writer: &TcpOwnedWriteHalf) {
+    // SAFETY: the stream is alive while the half is borrowed, only its descriptor is copied out, and nothing else runs on this
+    // thread meanwhile; so the descriptor stays open for the whole call.
+    let fd = unsafe { BorrowedFd::borrow_raw((*writer.0.get()).as_raw_fd()) };
+    // A socket that the other end has closed already needs no closing.
+    let _ = rustix::net::shutdown(fd, Shutdown::Both);
+}
