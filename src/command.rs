@@ -8,7 +8,7 @@ mod import;
 mod key;
 mod put;
 mod scan;
-mod serve;
+pub(crate) mod serve;
 mod status;
 
 use clap::{Parser, Subcommand, ValueEnum};

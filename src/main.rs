@@ -17,6 +17,10 @@ use exit::Exit;
 
 fn main() -> ExitCode {
     let CommandLine { command } = CommandLine::parse();
+    let command = match command {
+        command::Command::Serve(arguments) => return command::serve::run(arguments).into(),
+        other => other,
+    };
     // The subcommands arrive with the crates they stand on, server and client; until then none pretends to work.
     eprintln!("corelode: `{}` is not part of this build yet", command.name());
     Exit::Refused.into()

@@ -8,3 +8,5 @@ pub mod message;
 pub mod node;
 mod runtime;
 pub mod shard;
+
+pub use corelode_engine::options;

@@ -8,6 +8,14 @@ use std::{
 };
 
 use clap::Args;
+use corelode_net::Role;
+use corelode_net::handshake::{Secret, Secrets};
+use corelode_server::node::{Node, NodeOptions};
+use corelode_server::shard::ShardLimits;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::exit::Exit;
 
 /// Run a server until SIGTERM or SIGINT
 ///
@@ -38,6 +46,98 @@ pub(crate) struct Arguments {
     /// Listen beyond this machine without a secret
     #[arg(long)]
     pub(crate) insecure: bool,
+}
+
+/// Serves until the process is told to stop.
+pub(crate) fn run(arguments: Arguments) -> Exit {
+    start_log();
+    let options = match node_options(arguments) {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("corelode serve: {message}");
+            return Exit::Usage;
+        }
+    };
+    // Before any thread starts, so that none of them is ended by a signal.
+    let mut signals = match Signals::new([SIGTERM, SIGINT]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("corelode serve: signals cannot be waited for: {error}");
+            return Exit::Refused;
+        }
+    };
+    let node = match Node::start(options) {
+        Ok(node) => node,
+        Err(error) => {
+            eprintln!("corelode serve: {error}");
+            return Exit::Refused;
+        }
+    };
+    let (stop, stopped) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            // After the node has ended nobody listens.
+            let _ = stop.send(());
+        }
+    });
+    match node.run_until(&stopped) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            eprintln!("corelode serve: {error}");
+            Exit::Refused
+        }
+    }
+}
+
+/// Logs go to standard error; `CORELODE_LOG` chooses which, as in `CORELODE_LOG=debug`.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CORELODE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+}
+
+fn node_options(arguments: Arguments) -> Result<NodeOptions, String> {
+    let available = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let cores = arguments.cores.map_or(available, NonZeroUsize::get);
+    let cores = u16::try_from(cores).ok().filter(|&cores| cores <= CORES_MAX);
+    let cores = cores.ok_or_else(|| format!("--cores takes at most {CORES_MAX}"))?;
+    let secrets = match &arguments.secret_file {
+        Some(path) => Secrets::default().with(Role::Admin, read_secret(path)?),
+        None if arguments.listen.ip().is_loopback() || arguments.insecure => Secrets::default(),
+        None => {
+            return Err(format!(
+                "{} is reachable from other machines, and no secret was given: name one with --secret-file, or say --insecure if everybody who reaches it may read and write",
+                arguments.listen
+            ));
+        }
+    };
+    Ok(NodeOptions {
+        data_directory: arguments.data_dir,
+        listen: arguments.listen,
+        cores,
+        partition_count: arguments.partitions.map(NonZeroU16::get),
+        secrets,
+        store: store_options(),
+        limits: ShardLimits::default(),
+        pin_threads: usize::from(cores) <= available,
+    })
+}
+
+/// The engine's options; tests make everything small, so that flushes, compactions and recycling run all the time.
+fn store_options() -> corelode_server::options::Options {
+    match std::env::var("CORELODE_TEST_TINY_STORE") {
+        Ok(value) if value == "1" => corelode_server::options::Options::tiny(),
+        _ => corelode_server::options::Options::default(),
+    }
+}
+
+/// More threads than that would not be a machine's cores.
+const CORES_MAX: u16 = 1024;
+
+fn read_secret(path: &std::path::Path) -> Result<Secret, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let secret = bytes.trim_ascii_end();
+    Secret::new(secret).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The first address that a name and port stand for; a name such as `localhost` may stand for several.
