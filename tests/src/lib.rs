@@ -1,1 +1,5 @@
-//! See the crate's documentation.
+//! Tests of Corelode as a whole: what they share. The tests themselves are in `tests/tests/`, one hazard a file.
+
+#![forbid(unsafe_code)]
+
+pub mod requirements;
