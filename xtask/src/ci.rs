@@ -10,7 +10,7 @@ use crate::{
     licences, process, setup,
     steps::Steps,
     test_run::{self, TestRun},
-    workspace::{Workspace, is_ci},
+    workspace::Workspace,
 };
 
 /// Runs `setup`, every check and every test; ends with the time of each step and the tests' closing line.
@@ -24,9 +24,6 @@ pub(crate) fn ci(workspace: &Workspace) -> Result<(), Failure> {
 
 fn run_steps(workspace: &Workspace, steps: &mut Steps) -> Result<TestRun, Failure> {
     steps.step("setup", "do by hand what the message says, then run this again", || setup::setup(workspace))?;
-    if is_ci() {
-        steps.step("lock file", "run any cargo command and commit Cargo.lock", || lock_file_is_committed(workspace))?;
-    }
     steps.step("formatting", "run `cargo xtask fix`", || {
         process::run(workspace.cargo().args(["fmt", "--all", "--check"]))
     })?;
@@ -59,19 +56,6 @@ fn run_steps(workspace: &Workspace, steps: &mut Steps) -> Result<TestRun, Failur
     })?;
     steps.step("tests", "run the failed test alone with `cargo nextest run NAME --no-capture`", || {
         test_run::run(workspace, Extent::Reduced, |_| {})
-    })
-}
-
-/// The alias `cargo xtask` may have brought Cargo.lock up to date by itself: then the committed one was stale.
-fn lock_file_is_committed(workspace: &Workspace) -> Result<(), Failure> {
-    let changed = process::capture(workspace.in_root("git").args(["status", "--porcelain", "--", "Cargo.lock"]))?;
-    if changed.is_empty() {
-        println!("Cargo.lock is as committed");
-        return Ok(());
-    }
-    Err(Failure::Findings {
-        rule: "Cargo.lock belongs to the commit",
-        findings: vec!["the committed Cargo.lock does not match the manifests".into()],
     })
 }
 
