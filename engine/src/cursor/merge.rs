@@ -3,9 +3,8 @@
 use std::rc::Rc;
 
 use crate::env::Environment;
-use crate::ids::Revision;
 use crate::memtable::{Position, Rows};
-use crate::row::{Keyspace, Row, RowKey};
+use crate::row::{Row, RowKey};
 use crate::table::{BlockSource, TableCursor, TableView};
 
 use super::Stop;
@@ -39,7 +38,7 @@ impl<'a, E: Environment> Input<'a, E> {
                 *at = rows.seek(target);
                 Ok(())
             }
-            Self::Table(cursor) => cursor.seek(target, source).and_then(|()| cursor.settle(source)),
+            Self::Table(cursor) => cursor.seek(target, source),
             Self::Level { tables, next, current } => {
                 let bound = (target.keyspace, target.key);
                 let index = tables.partition_point(|view| view.meta().largest.as_bound() < bound);
@@ -79,18 +78,15 @@ impl<'a, E: Environment> Input<'a, E> {
         }
     }
 
-    /// Steps over the current row. What stands behind it may need a block: [`settle`](Self::settle) says.
-    fn step(&mut self, source: &mut impl BlockSource<E>) -> Result<(), Stop<E::File>> {
+    /// Steps over the current row. What stands behind it may need a block: [`settle`](Self::settle) finds out.
+    fn step(&mut self) -> Result<(), Stop<E::File>> {
         match self {
             Self::Memtable { rows, at } => {
                 *at = at.and_then(|at| rows.next(at));
                 Ok(())
             }
-            Self::Table(cursor) | Self::Level { current: Some(cursor), .. } => {
-                cursor.advance(source)?;
-                self.settle(source)
-            }
-            Self::Level { .. } => Ok(()),
+            Self::Table(cursor) | Self::Level { current: Some(cursor), .. } => cursor.step(),
+            Self::Level { current: None, .. } => Ok(()),
         }
     }
 
@@ -107,68 +103,73 @@ impl<'a, E: Environment> Input<'a, E> {
 /// them newest first.
 pub(crate) struct MergeCursor<'a, E: Environment> {
     inputs: Vec<Input<'a, E>>,
-    current: Option<usize>,
-    /// Keyspace and key of the row that is being stepped over.
-    stepping: Vec<u8>,
-    stepping_from: Option<(Keyspace, Revision)>,
-    is_settled: bool,
+    /// The inputs that have a row, sorted by it, and where rows are equal in the order given. The first one's row is current.
+    order: Vec<usize>,
+    /// Inputs that have been moved; where they go in `order` may take a block to know.
+    moved: Vec<usize>,
+    /// The current row is still to be stepped over.
+    is_stepping: bool,
 }
 
 impl<'a, E: Environment> MergeCursor<'a, E> {
     pub(crate) fn new(inputs: Vec<Input<'a, E>>) -> Self {
-        Self { inputs, current: None, stepping: Vec::new(), stepping_from: None, is_settled: false }
+        let moved = (0..inputs.len()).collect();
+        Self { order: Vec::with_capacity(inputs.len()), inputs, moved, is_stepping: false }
     }
 
-    /// Goes to the first row of all.
+    /// Goes to the first row of all. The inputs are new.
     pub(crate) fn seek_to_first(&mut self, source: &mut impl BlockSource<E>) -> Result<(), Stop<E::File>> {
-        self.settle(source)
+        self.place_moved(source)
     }
 
     /// Goes to the first row at or behind `target`.
     pub(crate) fn seek(&mut self, target: RowKey<'_>, source: &mut impl BlockSource<E>) -> Result<(), Stop<E::File>> {
-        self.stepping_from = None;
-        self.is_settled = false;
+        self.is_stepping = false;
+        self.order.clear();
+        self.moved.clear();
+        self.moved.extend(0..self.inputs.len());
         for input in &mut self.inputs {
             input.seek(target, source)?;
         }
-        self.settle(source)
+        self.place_moved(source)
     }
 
     /// Goes to the next row.
     pub(crate) fn advance(&mut self, source: &mut impl BlockSource<E>) -> Result<(), Stop<E::File>> {
-        if self.stepping_from.is_none() {
-            let Some(current) = self.current else { return self.settle(source) };
-            let row_key = self.inputs[current].row().expect("the current input has a row").row_key;
-            self.stepping.clear();
-            self.stepping.extend_from_slice(row_key.key);
-            self.stepping_from = Some((row_key.keyspace, row_key.revision));
+        // Otherwise this call goes on with one that missed a block.
+        if self.moved.is_empty() {
+            self.is_stepping = true;
         }
-        self.is_settled = false;
-        self.settle(source)
+        loop {
+            self.place_moved(source)?;
+            let (true, Some(current)) = (self.is_stepping, self.row()) else { return Ok(()) };
+            // The same row of other inputs first, so that the current one is there to compare with.
+            let second = self.order.get(1).and_then(|&input| self.inputs[input].row());
+            let is_repeated = second.is_some_and(|second| second.row_key == current.row_key);
+            self.is_stepping = is_repeated;
+            let input = self.order.remove(usize::from(is_repeated));
+            self.moved.push(input);
+            self.inputs[input].step()?;
+        }
     }
 
-    fn settle(&mut self, source: &mut impl BlockSource<E>) -> Result<(), Stop<E::File>> {
-        if self.is_settled {
-            return Ok(());
-        }
-        for input in &mut self.inputs {
-            input.settle(source)?;
-            if let Some((keyspace, revision)) = self.stepping_from {
-                let stepping = RowKey { keyspace, key: &self.stepping, revision };
-                while input.row().is_some_and(|row| row.row_key <= stepping) {
-                    input.step(source)?;
-                }
+    fn place_moved(&mut self, source: &mut impl BlockSource<E>) -> Result<(), Stop<E::File>> {
+        while let Some(&input) = self.moved.last() {
+            self.inputs[input].settle(source)?;
+            self.moved.pop();
+            if let Some(row) = self.inputs[input].row() {
+                let place = (row.row_key, input);
+                let is_before =
+                    |&other: &usize| self.inputs[other].row().is_some_and(|row| (row.row_key, other) < place);
+                let index = self.order.partition_point(is_before);
+                self.order.insert(index, input);
             }
         }
-        self.stepping_from = None;
-        self.is_settled = true;
-        let rows = self.inputs.iter().enumerate().filter_map(|(index, input)| Some((input.row()?.row_key, index)));
-        self.current = rows.min().map(|(_, index)| index);
         Ok(())
     }
 
-    /// The current row, `None` past the end.
+    /// The current row, `None` past the end. Means nothing while a call is to be repeated.
     pub(crate) fn row(&self) -> Option<Row<'_>> {
-        self.inputs[self.current?].row()
+        self.inputs[*self.order.first()?].row()
     }
 }

@@ -12,7 +12,6 @@
 use crate::ids::{LogTime, Revision};
 use crate::row::{Keyspace, Row, RowKey, RowKind};
 
-use super::filter::key_hash;
 use super::varint::{put_varint, read_varint};
 
 const RESTART_INTERVAL: usize = 16;
@@ -170,13 +169,20 @@ impl<'a> Block<'a> {
     /// The restart interval in which the first row at or behind `target` stands, or the one before it.
     fn interval_of(&self, target: RowKey<'_>) -> Result<usize, Malformed> {
         let (mut low, mut high) = (0, self.restart_count());
-        let mut key = Vec::new();
         while high - low > 1 {
             let middle = low + (high - low) / 2;
-            let head = RowHead::parse(self.rows, self.restart(middle)?, &mut key)?;
-            if head.row_key(&key)? < target { low = middle } else { high = middle }
+            if self.restart_key(middle)? < target { low = middle } else { high = middle }
         }
         Ok(low)
+    }
+
+    /// The key of the row at a restart point, which shares nothing with the row before it.
+    fn restart_key(&self, index: usize) -> Result<RowKey<'a>, Malformed> {
+        let head = RowHead::parse(self.rows, self.restart(index)?)?;
+        if head.shared_length > 0 {
+            return Err(Malformed);
+        }
+        head.row_key(self.rows.get(head.suffix_start..head.value_start).ok_or(Malformed)?)
     }
 
     /// Where to begin looking for the versions of a key; `None` if the block surely has none.
@@ -194,6 +200,10 @@ impl<'a> Block<'a> {
 /// A row's fixed part and where its bytes stand.
 #[derive(Clone, Copy, Debug)]
 struct RowHead {
+    /// Bytes of keyspace and key that it has in common with the row before.
+    shared_length: usize,
+    /// The rest of the key stands from here to the value.
+    suffix_start: usize,
     kind: RowKind,
     revision: Revision,
     deadline: Option<LogTime>,
@@ -203,16 +213,16 @@ struct RowHead {
 }
 
 impl RowHead {
-    /// Reads the row at `offset`; `key` holds keyspace and key of the row before and gets those of this one.
+    /// Reads the row at `offset`. All of it lies within `rows`.
     #[inline]
-    fn parse(rows: &[u8], offset: usize, key: &mut Vec<u8>) -> Result<Self, Malformed> {
+    fn parse(rows: &[u8], offset: usize) -> Result<Self, Malformed> {
         let mut at = offset;
         let mut varint = || {
             let (value, length) = read_varint(rows.get(at..).ok_or(Malformed)?).ok_or(Malformed)?;
             at += length;
             Ok::<usize, Malformed>(value as usize)
         };
-        let (shared, unshared, value_length) = (varint()?, varint()?, varint()?);
+        let (shared_length, suffix_length, value_length) = (varint()?, varint()?, varint()?);
         let mut take = |length: usize| {
             let end = at.checked_add(length).ok_or(Malformed)?;
             let bytes = rows.get(at..end).ok_or(Malformed)?;
@@ -220,6 +230,9 @@ impl RowHead {
             Ok::<&[u8], Malformed>(bytes)
         };
         let flags = take(1)?[0];
+        if flags & !(FLAG_DEADLINE | KIND_MASK) != 0 {
+            return Err(Malformed);
+        }
         let kind = RowKind::from_byte(flags & KIND_MASK).ok_or(Malformed)?;
         let u64_of = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
         let revision = Revision(u64_of(take(8)?));
@@ -228,14 +241,11 @@ impl RowHead {
             RowKind::Tombstone => 0,
             _ => u32::from_le_bytes(take(4)?.try_into().expect("four bytes")),
         };
-        let suffix = take(unshared)?;
-        if shared > key.len() || shared + unshared < 1 {
-            return Err(Malformed);
-        }
-        key.truncate(shared);
-        key.extend_from_slice(suffix);
+        take(suffix_length)?;
         take(value_length)?;
-        Ok(Self { kind, revision, deadline, value_crc, value_start: at - value_length, value_end: at })
+        let value_start = at - value_length;
+        let suffix_start = value_start - suffix_length;
+        Ok(Self { shared_length, suffix_start, kind, revision, deadline, value_crc, value_start, value_end: at })
     }
 
     fn row_key<'k>(&self, key: &'k [u8]) -> Result<RowKey<'k>, Malformed> {
@@ -266,9 +276,9 @@ impl BlockCursor {
         self.seek_from(block, start, target)
     }
 
-    /// As [`seek`](Self::seek), for a point read: past the end if the block surely has no version of the key.
-    pub(crate) fn seek_key(&mut self, block: Block<'_>, target: RowKey<'_>) -> Result<(), Malformed> {
-        match block.start_of_key(target, key_hash(target.keyspace, target.key))? {
+    /// As [`seek`](Self::seek), for a point read of the key with this hash: past the end if the block surely has no version of the key.
+    pub(crate) fn seek_key(&mut self, block: Block<'_>, target: RowKey<'_>, hash: u64) -> Result<(), Malformed> {
+        match block.start_of_key(target, hash)? {
             Some(start) => self.seek_from(block, start, target),
             None => {
                 self.head = None;
@@ -297,7 +307,12 @@ impl BlockCursor {
     }
 
     fn move_to(&mut self, block: Block<'_>, offset: usize) -> Result<(), Malformed> {
-        let head = RowHead::parse(block.rows, offset, &mut self.key)?;
+        let head = RowHead::parse(block.rows, offset)?;
+        if head.shared_length > self.key.len() {
+            return Err(Malformed);
+        }
+        self.key.truncate(head.shared_length);
+        self.key.extend_from_slice(&block.rows[head.suffix_start..head.value_start]);
         self.keyspace = Some(head.row_key(&self.key)?.keyspace);
         self.head = Some(head);
         Ok(())

@@ -73,7 +73,7 @@ pub(crate) fn load_block<'a>(
         COMPRESSION_LZ4 => {
             let (length, packed) =
                 lz4_flex::block::uncompressed_size(bytes).map_err(|error| damaged(error.to_string()))?;
-            if length > TABLE_BLOCK_SIZE_BYTES_MAX * 2 {
+            if length > TABLE_BLOCK_SIZE_BYTES_MAX {
                 return Err(damaged(format!("a block of {length} bytes is longer than any we write")));
             }
             let unpacked = lz4_flex::block::decompress(packed, length).map_err(|error| damaged(error.to_string()))?;

@@ -10,15 +10,15 @@ use crate::env::{Environment, OpenMode};
 use crate::error::{Error, Result};
 use crate::ids::{LogTime, Revision, SlotRange, TableId};
 use crate::io_buffer::IoBuffer;
-use crate::limits::DIRECT_IO_ALIGNMENT;
-use crate::row::{Row, RowKey};
+use crate::limits::{DIRECT_IO_ALIGNMENT, KEY_LENGTH_MAX, VALUE_LENGTH_MAX};
+use crate::row::{Keyspace, Row, RowKey, RowKind};
 
 use super::block::BlockBuilder;
 use super::block_codec::store_block;
 use super::checksum::checksum;
 use super::filter::{build_filter, key_hash};
-use super::footer::{Footer, Part};
-use super::index::{BlockHandle, TableIndex};
+use super::footer::{FOOTER_LENGTH, Footer, Part};
+use super::index::{BlockHandle, TableIndex, separator};
 use super::meta::{TableKey, TableMeta};
 
 /// The file is written in pieces of so many bytes.
@@ -40,6 +40,7 @@ pub struct TableBuilder {
     meta: TableMeta,
     block: BlockBuilder,
     block_bytes: Vec<u8>,
+    separator_key: Vec<u8>,
     index: TableIndex,
     hashes: Vec<u64>,
     last_row: Option<(TableKey, Revision)>,
@@ -50,9 +51,13 @@ pub struct TableBuilder {
 
 impl TableBuilder {
     /// An empty table. `checksum_seed` is random.
+    ///
+    /// # Panics
+    /// If blocks shall be larger than 1 MiB.
     #[must_use]
     pub fn new(id: TableId, checksum_seed: u64, slots: SlotRange, options: TableOptions) -> Self {
-        let nothing = TableKey { keyspace: crate::row::Keyspace::Data, key: Vec::new() };
+        assert!(options.block_size_bytes <= VALUE_LENGTH_MAX, "blocks of {} bytes", options.block_size_bytes);
+        let nothing = TableKey { keyspace: Keyspace::Data, key: Vec::new() };
         let meta = TableMeta {
             id,
             checksum_seed,
@@ -60,7 +65,9 @@ impl TableBuilder {
             slots,
             row_count: 0,
             tombstone_count: 0,
+            value_bytes: 0,
             deadline_count: 0,
+            deadline_oldest: LogTime(u64::MAX),
             deadline_newest: LogTime(0),
             revision_oldest: Revision::MAX,
             revision_newest: Revision(0),
@@ -72,6 +79,7 @@ impl TableBuilder {
             meta,
             block: BlockBuilder::default(),
             block_bytes: Vec::new(),
+            separator_key: Vec::new(),
             index: TableIndex::default(),
             hashes: Vec::new(),
             last_row: None,
@@ -83,9 +91,11 @@ impl TableBuilder {
     /// Adds a row.
     ///
     /// # Panics
-    /// If it does not order behind the row before.
+    /// If it does not order behind the row before, or its key or value is longer than the limits.
     pub fn add(&mut self, row: &Row<'_>) {
         let RowKey { keyspace, key, .. } = row.row_key;
+        assert!(key.len() <= KEY_LENGTH_MAX + 8, "a key of {} bytes", key.len());
+        assert!(row.value.len() <= VALUE_LENGTH_MAX, "a value of {} bytes", row.value.len());
         let is_new_key = match &self.last_row {
             None => {
                 self.meta.smallest = TableKey { keyspace, key: key.to_vec() };
@@ -99,7 +109,11 @@ impl TableBuilder {
         };
         let added = 32 + key.len() + row.value.len();
         if !self.block.is_empty() && self.block.length() + added > self.options.block_size_bytes {
-            self.finish_block();
+            let handle = self.finish_block();
+            let (last, revision) = self.last_row.as_ref().expect("a block holds a row");
+            let last = RowKey { keyspace: last.keyspace, key: &last.key, revision: *revision };
+            let separator = separator(last, row.row_key, &mut self.separator_key);
+            self.index.push(handle, separator);
         }
         let hash = key_hash(keyspace, key);
         if is_new_key {
@@ -112,9 +126,11 @@ impl TableBuilder {
     fn note(&mut self, row: &Row<'_>) {
         let RowKey { keyspace, key, revision } = row.row_key;
         self.meta.row_count += 1;
-        self.meta.tombstone_count += u64::from(row.kind == crate::row::RowKind::Tombstone);
+        self.meta.tombstone_count += u64::from(row.kind == RowKind::Tombstone);
+        self.meta.value_bytes += row.value.len() as u64;
         if let Some(deadline) = row.deadline {
             self.meta.deadline_count += 1;
+            self.meta.deadline_oldest = self.meta.deadline_oldest.min(deadline);
             self.meta.deadline_newest = self.meta.deadline_newest.max(deadline);
         }
         self.meta.revision_oldest = self.meta.revision_oldest.min(revision);
@@ -139,16 +155,13 @@ impl TableBuilder {
         self.taken + self.out.len() as u64
     }
 
-    fn finish_block(&mut self) {
+    fn finish_block(&mut self) -> BlockHandle {
         let offset = self.length();
         self.block_bytes.clear();
         self.block.finish(&mut self.block_bytes);
         let before = self.out.len();
         store_block(&self.block_bytes, self.options.compress, self.meta.checksum_seed, offset, &mut self.out);
-        let length = length_u32(self.out.len() - before);
-        let (last, revision) = self.last_row.as_ref().expect("a block holds a row");
-        let last = RowKey { keyspace: last.keyspace, key: &last.key, revision: *revision };
-        self.index.push(BlockHandle { offset, length }, last);
+        BlockHandle { offset, length: length_u32(self.out.len() - before) }
     }
 
     /// The next piece of the file with its offset, once enough has gathered. Its length is a multiple of 4,096.
@@ -172,17 +185,30 @@ impl TableBuilder {
     #[must_use]
     pub fn finish(mut self) -> (IoBuffer, u64, TableMeta) {
         assert!(!self.is_empty(), "a table has rows");
-        self.finish_block();
+        let handle = self.finish_block();
+        let (largest, revision) = self.last_row.take().expect("asserted above");
+        let last = RowKey { keyspace: largest.keyspace, key: &largest.key, revision };
+        self.index.push(handle, last);
+        self.meta.largest = largest;
         let filter = self.put_part(&build_filter(&self.hashes));
         let index = self.put_part(&self.index.encode());
+        let properties = self.put_properties();
         let offset = self.length();
-        Footer { filter, index }.encode(self.meta.checksum_seed, offset, &mut self.out);
-        self.meta.file_length = self.length();
-        let (largest, _) = self.last_row.take().expect("asserted above");
-        self.meta.largest = largest;
+        Footer { filter, index, properties }.encode(self.meta.checksum_seed, offset, &mut self.out);
+        assert_eq!(self.length(), self.meta.file_length, "the properties name the file's length");
         let mut chunk = IoBuffer::from(&self.out[..]);
         chunk.pad_to(DIRECT_IO_ALIGNMENT);
         (chunk, self.taken, self.meta)
+    }
+
+    /// The properties are what the manifest says of the table, so that each can be checked by the other.
+    fn put_properties(&mut self) -> Part {
+        let mut bytes = Vec::new();
+        self.meta.encode(&mut bytes);
+        self.meta.file_length = self.length() + (bytes.len() + FOOTER_LENGTH) as u64;
+        bytes.clear();
+        self.meta.encode(&mut bytes);
+        self.put_part(&bytes)
     }
 
     fn put_part(&mut self, bytes: &[u8]) -> Part {

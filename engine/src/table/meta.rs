@@ -20,9 +20,13 @@ pub struct TableMeta {
     pub row_count: u64,
     /// Tombstones among them.
     pub tombstone_count: u64,
-    /// Rows with a deadline.
+    /// The length of all values together, bytes.
+    pub value_bytes: u64,
+    /// Rows with a deadline. If all have one, the table may be dropped unread once the newest has passed.
     pub deadline_count: u64,
-    /// The newest deadline; meaningful if every row has one.
+    /// The oldest deadline, the last possible time if no row has one.
+    pub deadline_oldest: LogTime,
+    /// The newest deadline, zero if no row has one.
     pub deadline_newest: LogTime,
     /// The oldest revision of a row.
     pub revision_oldest: Revision,
@@ -61,7 +65,9 @@ impl TableMeta {
         bytes.put_u16(self.slots.last);
         bytes.put_u64(self.row_count);
         bytes.put_u64(self.tombstone_count);
+        bytes.put_u64(self.value_bytes);
         bytes.put_u64(self.deadline_count);
+        bytes.put_u64(self.deadline_oldest.0);
         bytes.put_u64(self.deadline_newest.0);
         bytes.put_u64(self.revision_oldest.0);
         bytes.put_u64(self.revision_newest.0);
@@ -82,14 +88,20 @@ impl TableMeta {
             slots: SlotRange { first: fields.u16()?, last: fields.u16()? },
             row_count: fields.u64()?,
             tombstone_count: fields.u64()?,
+            value_bytes: fields.u64()?,
             deadline_count: fields.u64()?,
+            deadline_oldest: LogTime(fields.u64()?),
             deadline_newest: LogTime(fields.u64()?),
             revision_oldest: Revision(fields.u64()?),
             revision_newest: Revision(fields.u64()?),
             smallest: read_key(&mut fields)?,
             largest: read_key(&mut fields)?,
         };
-        (fields.is_empty() && meta.smallest <= meta.largest).then_some(meta)
+        let is_sane = fields.is_empty()
+            && meta.smallest <= meta.largest
+            && meta.slots.first <= meta.slots.last
+            && meta.slots.last < SlotRange::SLOT_COUNT;
+        is_sane.then_some(meta)
     }
 }
 

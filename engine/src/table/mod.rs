@@ -59,7 +59,7 @@ pub struct Table<E: Environment> {
 }
 
 impl<E: Environment> Table<E> {
-    /// Opens a table and checks footer, index and filter.
+    /// Opens a table and checks footer, index, filter and properties.
     ///
     /// # Errors
     /// [`Error::Corruption`] if a part is damaged or the file is not the one that `meta` describes; [`Error::UnknownVersion`]; [`Error::Io`].
@@ -78,6 +78,14 @@ impl<E: Environment> Table<E> {
         let index = read_part(environment, path, &file, footer.index, meta.checksum_seed).await?;
         let index = TableIndex::decode(&index, footer.filter.offset)
             .ok_or_else(|| Error::corruption(path, footer.index.offset, "the index makes no sense"))?;
+        let properties = read_part(environment, path, &file, footer.properties, meta.checksum_seed).await?;
+        // The manifest may narrow the slots and give the table another number; the rest was written once.
+        let as_written =
+            TableMeta::decode(&properties).map(|written| TableMeta { id: meta.id, slots: meta.slots, ..written });
+        if as_written.as_ref() != Some(&meta) {
+            let message = "the table's properties are not those that its manifest names";
+            return Err(Error::corruption(path, footer.properties.offset, message));
+        }
         let map = environment.map(&file, length).await.map_err(|error| Error::io("map", path, error))?;
         Ok(Self { meta, path: path.to_path_buf(), file, map, index, filter: filter.to_vec() })
     }

@@ -35,8 +35,13 @@ impl<E: Environment> TableCursor<E> {
         let bytes = source.block(&self.view, self.block)?;
         let malformed = |_| self.view.malformed(self.block);
         self.rows.seek(Block::new(&bytes).map_err(malformed)?, target).map_err(malformed)?;
-        self.bytes = Some(bytes);
-        Ok(())
+        if self.rows.row(&bytes).is_some() {
+            self.bytes = Some(bytes);
+            return Ok(());
+        }
+        // The target stands between this block's last row and the next block.
+        self.block += 1;
+        self.settle(source)
     }
 
     /// Enters the block that stands next, if the cursor stands between blocks. Called before the first row, and repeated after a miss.
@@ -51,17 +56,16 @@ impl<E: Environment> TableCursor<E> {
         Ok(())
     }
 
-    /// Goes to the next row. May leave the cursor between two blocks: then it [settles](Self::settle).
-    pub(crate) fn advance(&mut self, source: &mut impl BlockSource<E>) -> Result<(), Stop<E::File>> {
-        if let Some(bytes) = &self.bytes {
-            let malformed = |_| self.view.malformed(self.block);
-            self.rows.advance(Block::new(bytes).map_err(malformed)?).map_err(malformed)?;
-            if self.rows.row(bytes).is_none() {
-                self.bytes = None;
-                self.block += 1;
-            }
+    /// Steps over the current row, perhaps to between two blocks: then the cursor must [settle](Self::settle). Needs no block.
+    pub(crate) fn step(&mut self) -> Result<(), Stop<E::File>> {
+        let Some(bytes) = &self.bytes else { return Ok(()) };
+        let malformed = |_| self.view.malformed(self.block);
+        self.rows.advance(Block::new(bytes).map_err(malformed)?).map_err(malformed)?;
+        if self.rows.row(bytes).is_none() {
+            self.bytes = None;
+            self.block += 1;
         }
-        self.settle(source)
+        Ok(())
     }
 
     /// The current row, `None` past the end.

@@ -101,8 +101,18 @@ impl<E: Environment> TableView<E> {
 
     /// Takes over what maintenance saw. A block whose pages went out is checked anew when they are back.
     pub(crate) fn set_residency(&self, pages: Vec<u64>) {
-        self.checked_blocks.borrow_mut().clear();
         *self.resident_pages.borrow_mut() = pages;
+        let mut checked = self.checked_blocks.borrow_mut();
+        for (index, word) in checked.iter_mut().enumerate() {
+            let mut remaining = *word;
+            while remaining != 0 {
+                let lowest = remaining & remaining.wrapping_neg();
+                remaining ^= lowest;
+                if !self.is_resident(self.handle(index * 64 + lowest.trailing_zeros() as usize)) {
+                    *word ^= lowest;
+                }
+            }
+        }
     }
 
     /// How to read a block that is not at hand.
@@ -155,7 +165,8 @@ impl<E: Environment> TableView<E> {
         source: &mut impl BlockSource<E>,
         visit: impl FnOnce(Row<'_>),
     ) -> Result<bool, Stop<E::File>> {
-        if !self.table.may_contain(key_hash(target.keyspace, target.key)) {
+        let hash = key_hash(target.keyspace, target.key);
+        if !self.table.may_contain(hash) {
             return Ok(false);
         }
         let index = self.find_block(target);
@@ -165,7 +176,7 @@ impl<E: Environment> TableView<E> {
         let bytes = source.block(self, index)?;
         let mut cursor = BlockCursor::default();
         let malformed = |_: Malformed| self.malformed(index);
-        cursor.seek_key(Block::new(&bytes).map_err(malformed)?, target).map_err(malformed)?;
+        cursor.seek_key(Block::new(&bytes).map_err(malformed)?, target, hash).map_err(malformed)?;
         match cursor.row(&bytes) {
             Some(row) if row.row_key.keyspace == target.keyspace && row.row_key.key == target.key => {
                 visit(row);
