@@ -62,8 +62,18 @@ pub enum Job<E: Environment> {
     /// Look up which pages of tables are in memory.
     RefreshResidency {
         /// The tables.
-        tables: Vec<(PartitionId, Arc<Table<E>>)>,
+        tables: Vec<ResidencyCheck<E>>,
     },
+}
+
+/// A table whose pages are to be looked at.
+pub struct ResidencyCheck<E: Environment> {
+    /// The partition the table belongs to.
+    pub partition: PartitionId,
+    /// The table.
+    pub table: Arc<Table<E>>,
+    /// Whether to bring all of it into memory first: what it was made of was in memory too.
+    pub is_hot: bool,
 }
 
 /// The end of a job.
@@ -153,7 +163,7 @@ pub async fn run<E: Environment>(environment: E, job: Job<E>) -> JobDone<E> {
             let paths = files.into_iter().map(|file| file.path).collect();
             JobDone::Removed { result: remove_files(&environment, paths).await }
         }
-        Job::RefreshResidency { tables } => JobDone::Residency(refresh_residency(tables)),
+        Job::RefreshResidency { tables } => JobDone::Residency(refresh_residency(&environment, tables).await),
     }
 }
 
@@ -168,11 +178,16 @@ async fn remove_files<E: Environment>(environment: &E, paths: Vec<PathBuf>) -> R
     first_failure
 }
 
-fn refresh_residency<E: Environment>(tables: Vec<(PartitionId, Arc<Table<E>>)>) -> Vec<ResidencyReport<E>> {
-    let report = |(partition, table): (PartitionId, Arc<Table<E>>)| {
+async fn refresh_residency<E: Environment>(environment: &E, tables: Vec<ResidencyCheck<E>>) -> Vec<ResidencyReport<E>> {
+    let mut reports = Vec::with_capacity(tables.len());
+    for ResidencyCheck { partition, table, is_hot } in tables {
+        if is_hot && let Err(error) = table.page_in() {
+            tracing::warn!(table = %table.path().display(), %error, "a table could not be brought into memory; it is read as needed");
+        }
         // A map whose residency cannot be told is read by ordinary reads.
         let pages = table.residency().unwrap_or_default();
-        ResidencyReport { partition, table, pages }
-    };
-    tables.into_iter().map(report).collect()
+        reports.push(ResidencyReport { partition, table, pages });
+        environment.yield_now().await;
+    }
+    reports
 }

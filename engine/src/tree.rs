@@ -107,6 +107,8 @@ pub struct Tree<E: Environment> {
     manifest_in_flight: Option<ManifestInFlight<E>>,
     /// Tables that no manifest names any more, until no reader holds them.
     unused: Vec<Rc<TableView<E>>>,
+    /// Tables whose pages nobody has looked at yet, and whether to bring them into memory.
+    unseen: Vec<(Arc<Table<E>>, bool)>,
 }
 
 impl<E: Environment> Tree<E> {
@@ -136,6 +138,7 @@ impl<E: Environment> Tree<E> {
             edits: Vec::new(),
             manifest_in_flight: None,
             unused: Vec::new(),
+            unseen: Vec::new(),
         }
     }
 
@@ -401,6 +404,11 @@ impl<E: Environment> Tree<E> {
         let levels = apply_edits(&self.levels, &edits);
         let mut flushed = None;
         for edit in edits {
+            // A flush is hot by nature; the output of a compaction is if most of its inputs were.
+            let removed = || self.levels.iter().flatten().filter(|view| edit.remove.contains(&view.meta().id));
+            let (hot, count) = (removed().filter(|view| view.is_mostly_resident()).count(), removed().count());
+            let is_hot = edit.flushed.is_some() || hot * 2 > count;
+            self.unseen.extend(edit.add.iter().map(|(_, view)| (Arc::clone(view.table()), is_hot)));
             if edit.flushed.is_some() {
                 flushed = edit.flushed;
                 self.frozen.pop_back().expect("the flushed memtable");
@@ -431,6 +439,11 @@ impl<E: Environment> Tree<E> {
 
     pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table<E>>> {
         self.levels.iter().flatten().map(|view| view.table())
+    }
+
+    /// Tables that were installed since the last call, and whether to bring them into memory.
+    pub(crate) fn take_unseen_tables(&mut self) -> Vec<(Arc<Table<E>>, bool)> {
+        std::mem::take(&mut self.unseen)
     }
 
     /// Takes over which pages of a table are in memory.

@@ -72,11 +72,7 @@ impl Node {
     /// What opening the directory or listening meets.
     pub fn start(options: NodeOptions) -> Result<Self> {
         let environment = ThreadEnvironment::new();
-        let open = OpenOptions {
-            cores: options.cores,
-            partition_count: options.partition_count,
-            store: options.store,
-        };
+        let open = OpenOptions { cores: options.cores, partition_count: options.partition_count, store: options.store };
         let directory = environment.block_on(open_data_directory(&environment, &options.data_directory, open))?;
         report_recovery(&directory, &options);
         let DataDirectory { identity, lock, cores: starts, .. } = directory;
@@ -274,7 +270,9 @@ fn listen(options: &NodeOptions) -> Result<Vec<std::net::TcpListener>> {
 fn listen_error(address: SocketAddr, error: &std::io::Error) -> Error {
     Error::Mismatch {
         path: address.to_string().into(),
-        message: format!("cannot listen here: {error}; choose another address with --listen, or stop what has this one"),
+        message: format!(
+            "cannot listen here: {error}; choose another address with --listen, or stop what has this one"
+        ),
     }
 }
 
@@ -302,9 +300,13 @@ fn report_recovery(directory: &DataDirectory<E>, options: &NodeOptions) {
         tracing::warn!(%segment, offset = tail.offset, "a write that had not completed was cut; nothing acknowledged was in it");
     }
     if directory.log_mode == LogMode::BufferedThenSync {
-        tracing::warn!("the file system refuses direct I/O: the log is written through the page cache and synced, which is slower");
+        tracing::warn!(
+            "the file system refuses direct I/O: the log is written through the page cache and synced, which is slower"
+        );
     }
     if !monoio::utils::detect_uring() {
-        tracing::warn!("io_uring is not available: falling back to epoll, which is slower; see kernel.io_uring_disabled");
+        tracing::warn!(
+            "io_uring is not available: falling back to epoll, which is slower; see kernel.io_uring_disabled"
+        );
     }
 }

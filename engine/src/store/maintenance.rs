@@ -9,11 +9,13 @@
 //!
 //! Compaction goes the same way; its inputs are removed only after step 3 and once no reader holds them.
 
+use std::sync::Arc;
+
 use crate::compaction::pick;
 use crate::env::Environment;
 use crate::error::{Error, Result};
 use crate::ids::{LogPosition, PartitionId};
-use crate::job::Job;
+use crate::job::{Job, ResidencyCheck};
 use crate::table::Table;
 use crate::tree::CompactionStart;
 
@@ -31,6 +33,7 @@ impl<E: Environment> Store<E> {
         self.plan_compactions();
         self.plan_manifests();
         self.plan_removals();
+        self.plan_residency();
     }
 
     fn plan_segments(&mut self) {
@@ -118,6 +121,24 @@ impl<E: Environment> Store<E> {
             if !tables.is_empty() {
                 self.jobs.push_back(Job::RemoveTables { partition: partition.id(), tables });
             }
+        }
+    }
+
+    fn plan_residency(&mut self) {
+        let mut tables = Vec::new();
+        for partition in self.partitions.values_mut() {
+            let id = partition.id();
+            let check = |(table, is_hot)| ResidencyCheck { partition: id, table, is_hot };
+            tables.extend(partition.tree.take_unseen_tables().into_iter().map(check));
+            if self.is_residency_due {
+                let check =
+                    |table: &Arc<Table<E>>| ResidencyCheck { partition: id, table: Arc::clone(table), is_hot: false };
+                tables.extend(partition.tree.tables().map(check));
+            }
+        }
+        self.is_residency_due = false;
+        if !tables.is_empty() {
+            self.jobs.push_back(Job::RefreshResidency { tables });
         }
     }
 

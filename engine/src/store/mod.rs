@@ -82,6 +82,7 @@ pub struct Store<E: Environment> {
     memtable_bytes: usize,
     compactions_running: usize,
     maintenance_due: bool,
+    is_residency_due: bool,
     counters: StoreCounters,
 }
 
@@ -115,6 +116,7 @@ impl<E: Environment> Store<E> {
             memtable_bytes,
             compactions_running: 0,
             maintenance_due: true,
+            is_residency_due: true,
             counters: StoreCounters::default(),
         }
     }
@@ -364,6 +366,12 @@ impl<E: Environment> Store<E> {
     #[must_use]
     pub fn is_maintenance_idle(&self) -> bool {
         self.jobs.is_empty() && self.partitions.values().all(|partition| partition.tree.is_idle())
+    }
+
+    /// Asks maintenance to look which pages of the tables are in memory: the kernel may have dropped some, and reads have brought others in.
+    pub fn refresh_residency(&mut self) {
+        self.is_residency_due = true;
+        self.maintenance_due = true;
     }
 
     /// The next job for the maintenance thread.

@@ -115,6 +115,12 @@ impl<E: Environment> TableView<E> {
         }
     }
 
+    /// Whether more than half of the pages are in memory, as far as is known.
+    pub(crate) fn is_mostly_resident(&self) -> bool {
+        let resident: u32 = self.resident_pages.borrow().iter().map(|word| word.count_ones()).sum();
+        u64::from(resident) * 2 > self.meta().file_length.div_ceil(DIRECT_IO_ALIGNMENT as u64)
+    }
+
     /// How to read a block that is not at hand.
     pub(crate) fn block_read(&self, block: usize) -> BlockRead<E::File> {
         BlockRead {

@@ -247,7 +247,9 @@ async fn accept_loop(core: Rc<CoreRuntime>, listener: TcpListener) {
                 let opened = core.shard.borrow_mut().connection_opened(address.to_string(), nonce);
                 match opened {
                     Some(id) => connection::start(&core, id, stream),
-                    None => tracing::warn!(%address, "a connection is refused: there are as many as there may be, or the server is going"),
+                    None => {
+                        tracing::warn!(%address, "a connection is refused: there are as many as there may be, or the server is going")
+                    }
                 }
             }
             Err(error) => {
@@ -259,7 +261,11 @@ async fn accept_loop(core: Rc<CoreRuntime>, listener: TcpListener) {
 }
 
 /// Before the first request: what expired while the node was down must not be seen.
-async fn settle_deadlines(core: &Rc<CoreRuntime>, mailbox: &mut Mailbox<Message<E>>, jobs: &mut JobQueue) -> Result<()> {
+async fn settle_deadlines(
+    core: &Rc<CoreRuntime>,
+    mailbox: &mut Mailbox<Message<E>>,
+    jobs: &mut JobQueue,
+) -> Result<()> {
     loop {
         turn(core, mailbox, &mut [], jobs)?;
         let is_settled = {

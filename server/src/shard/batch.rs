@@ -19,15 +19,18 @@ pub(super) struct Batch {
 }
 
 impl<E: Environment> Shard<E> {
-    pub(super) fn execute_batch(&mut self, connection: ConnectionId, head: ReplyHead, deadline_ms: u64, request: &BatchRequest<'_>) {
+    pub(super) fn execute_batch(
+        &mut self,
+        connection: ConnectionId,
+        head: ReplyHead,
+        deadline_ms: u64,
+        request: &BatchRequest<'_>,
+    ) {
         self.batch_last += 1;
         let batch = BatchId(self.batch_last);
         let (level, durability) = (read_level(request.level), durability(request.durability));
         let count = request.count();
-        self.batches.insert(
-            batch,
-            Batch { connection, head, durability, results: vec![None; count], missing: count },
-        );
+        self.batches.insert(batch, Batch { connection, head, durability, results: vec![None; count], missing: count });
         for (ordinal, item) in (0_u32..).zip(request.items()) {
             let partition = self.config.map.partition_of(item.slot.get());
             let reply_to = ReplyTo::Batch { batch, ordinal };

@@ -20,10 +20,7 @@ pub(crate) enum Stage {
     /// Requests are served.
     Open,
     /// It asked for another core; nothing more is read here, and it moves once its output is sent.
-    Moving {
-        to: Core,
-        head: ReplyHead,
-    },
+    Moving { to: Core, head: ReplyHead },
     /// What is in the output is still sent, then it is closed.
     Closing,
 }

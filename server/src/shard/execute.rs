@@ -121,7 +121,9 @@ impl<E: Environment> Shard<E> {
             Operation::Delete { key, durability } => (Write { key, change: WriteChange::Delete }, durability),
             _ => unreachable!("only writes are written"),
         };
-        let Ok(proposal) = self.store.propose(request.partition, &write, durability, self.now.wall_ms) else { return false };
+        let Ok(proposal) = self.store.propose(request.partition, &write, durability, self.now.wall_ms) else {
+            return false;
+        };
         match write.change {
             WriteChange::Put { .. } => self.counters.puts += 1,
             WriteChange::Delete => self.counters.deletes += 1,
@@ -185,7 +187,10 @@ impl<E: Environment> Shard<E> {
     }
 
     pub(super) fn queue_depth(&self) -> usize {
-        self.writes.count() + self.blocked.len() + self.durability.count() + self.block_waiters.values().map(Vec::len).sum::<usize>()
+        self.writes.count()
+            + self.blocked.len()
+            + self.durability.count()
+            + self.block_waiters.values().map(Vec::len).sum::<usize>()
     }
 }
 

@@ -6,7 +6,7 @@ use corelode_engine::partition::Durability;
 use corelode_net::body::{BatchRequest, DeleteRequest, GetRequest, PutRequest};
 use corelode_net::handshake::{Nonce, ServerHandshake};
 use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX};
-use corelode_net::table::{Bind, BindReply, ErrorReply, GoAway, ScanRelease, ScanRequest, encode_empty_reply};
+use corelode_net::table::{Bind, BindReply, ErrorReply, GoAway, ScanRelease, ScanRequest};
 use corelode_net::{BodyError, ErrorCode, Frame, FrameReader, Opcode, ReplyHead, Role};
 
 use super::connection::Stage;
@@ -249,7 +249,13 @@ impl<E: Environment> Shard<E> {
         }
     }
 
-    fn dispatch(&mut self, id: ConnectionId, head: ReplyHead, opcode: Opcode, frame: &Frame<'_>) -> Result<(), Refused> {
+    fn dispatch(
+        &mut self,
+        id: ConnectionId,
+        head: ReplyHead,
+        opcode: Opcode,
+        frame: &Frame<'_>,
+    ) -> Result<(), Refused> {
         let deadline_ms = self.deadline_ms(frame);
         let reply_to = ReplyTo::Client { connection: id, head };
         let to = |partition| Request { reply_to, partition, deadline_ms };
@@ -343,12 +349,6 @@ impl<E: Environment> Shard<E> {
         if let Some(connection) = self.connections.get_mut(id.0) {
             BindReply { core }.encode(head, &mut self.tables, &mut connection.output);
             self.list_writable(id);
-        }
-    }
-
-    pub(super) fn answer_done(&mut self, id: ConnectionId, head: ReplyHead) {
-        if let Some(connection) = self.connections.get_mut(id.0) {
-            encode_empty_reply(head, &mut connection.output);
         }
     }
 

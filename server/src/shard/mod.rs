@@ -165,12 +165,16 @@ pub struct Shard<E: Environment> {
     started_ms: u64,
     last_log_write_ms: Option<u64>,
     last_sweep_ms: u64,
+    /// When residency was last asked for, and how many requests there had been.
+    last_residency: (u64, u64),
     is_draining: bool,
     counters: ShardCounters,
 }
 
 /// A log that had nothing to write for so long gets a marker.
 const IDLE_BEFORE_MARKER_MS: u64 = 20;
+/// While requests come, the pages of tables that are in memory are looked up so often.
+const RESIDENCY_INTERVAL_MS: u64 = 1000;
 /// Deadlines of waiting requests are looked at so often.
 const SWEEP_INTERVAL_MS: u64 = 50;
 
@@ -204,6 +208,7 @@ impl<E: Environment> Shard<E> {
             started_ms: now.monotonic_ms,
             last_log_write_ms: None,
             last_sweep_ms: now.monotonic_ms,
+            last_residency: (now.monotonic_ms, 0),
             is_draining: false,
             counters: ShardCounters::default(),
         }
@@ -243,6 +248,11 @@ impl<E: Environment> Shard<E> {
             self.last_sweep_ms = self.now.monotonic_ms;
             self.expire_waiting();
         }
+        let (asked_ms, requests) = self.last_residency;
+        if self.counters.requests != requests && self.now.monotonic_ms >= asked_ms + RESIDENCY_INTERVAL_MS {
+            self.last_residency = (self.now.monotonic_ms, self.counters.requests);
+            self.store.refresh_residency();
+        }
         if self.last_log_write_ms.is_some_and(|last| self.now.monotonic_ms >= last + IDLE_BEFORE_MARKER_MS)
             && self.store.is_log_idle()
         {
@@ -256,12 +266,16 @@ impl<E: Environment> Shard<E> {
     pub fn sleep_ms_max(&self, now: Now) -> Option<u64> {
         let expiry = self.store.next_tick_ms().map(|due| due.saturating_sub(now.wall_ms));
         let marker = self.last_log_write_ms.map(|last| (last + IDLE_BEFORE_MARKER_MS).saturating_sub(now.monotonic_ms));
-        let sweep = self.has_waiting().then(|| (self.last_sweep_ms + SWEEP_INTERVAL_MS).saturating_sub(now.monotonic_ms));
+        let sweep =
+            self.has_waiting().then(|| (self.last_sweep_ms + SWEEP_INTERVAL_MS).saturating_sub(now.monotonic_ms));
         [expiry, marker, sweep].into_iter().flatten().min().map(|ms| ms.max(1))
     }
 
     fn has_waiting(&self) -> bool {
-        self.writes.count() > 0 || self.durability.count() > 0 || !self.blocked.is_empty() || !self.block_waiters.is_empty()
+        self.writes.count() > 0
+            || self.durability.count() > 0
+            || !self.blocked.is_empty()
+            || !self.block_waiters.is_empty()
     }
 
     /// The log write that is due, if one is.
@@ -287,7 +301,13 @@ impl<E: Environment> Shard<E> {
     }
 
     /// Learns what became of a block read; what waited for it goes on.
-    pub fn finish_block_read(&mut self, read: &BlockRead<E::File>, buffer: &IoBuffer, result: io::Result<usize>, now: Now) {
+    pub fn finish_block_read(
+        &mut self,
+        read: &BlockRead<E::File>,
+        buffer: &IoBuffer,
+        result: io::Result<usize>,
+        now: Now,
+    ) {
         self.now = now;
         let outcome = self.store.block_read(read, buffer, result);
         let waiting = self.block_waiters.remove(&(read.seed, read.handle.offset)).unwrap_or_default();

@@ -34,12 +34,7 @@ impl<E: Environment> Shard<E> {
     }
 }
 
-fn encode_result(
-    head: ReplyHead,
-    result: &OperationResult<&[u8]>,
-    tables: &mut TableBuilder,
-    output: &mut Vec<u8>,
-) {
+fn encode_result(head: ReplyHead, result: &OperationResult<&[u8]>, tables: &mut TableBuilder, output: &mut Vec<u8>) {
     match result {
         OperationResult::Found { revision, deadline_ms, value_crc, value } => {
             let value = Value { bytes: value, crc: *value_crc };

@@ -138,7 +138,8 @@ impl ParkedQueue {
         if !self.queue.iter().any(|parked| parked.request.deadline_ms <= now_ms) {
             return;
         }
-        let (late, rest) = std::mem::take(&mut self.queue).into_iter().partition(|parked| parked.request.deadline_ms <= now_ms);
+        let (late, rest) =
+            std::mem::take(&mut self.queue).into_iter().partition(|parked| parked.request.deadline_ms <= now_ms);
         self.queue = rest;
         let late: VecDeque<Parked> = late;
         for parked in late {
