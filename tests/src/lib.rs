@@ -2,4 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod history;
+pub mod load;
 pub mod requirements;
+pub mod server;
+pub mod wire_client;

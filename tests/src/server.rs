@@ -1,0 +1,156 @@
+//! A server process under test: started, watched, killed.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a server may take to serve or to stop.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How a server under test is started.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// The data directory.
+    pub data_directory: PathBuf,
+    /// The number of cores.
+    pub cores: u16,
+    /// The number of partitions.
+    pub partitions: u16,
+    /// Memtables, tables and segments of kilobytes, so that flushes, compactions and recycling run all the time.
+    pub is_tiny: bool,
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    log: PathBuf,
+}
+
+/// The `corelode` program: the one that `CORELODE_BIN` names, or the one that was built beside this test.
+///
+/// # Panics
+/// If it was not built.
+#[must_use]
+pub fn program() -> PathBuf {
+    if let Some(program) = std::env::var_os("CORELODE_BIN") {
+        return program.into();
+    }
+    let test = std::env::current_exe().expect("a process knows its program");
+    let profile = test.parent().and_then(Path::parent).expect("tests stand in target/PROFILE/deps");
+    let program = profile.join("corelode");
+    assert!(program.exists(), "{} is missing: run `cargo build -p corelode` first", program.display());
+    program
+}
+
+/// A port on loopback that is free now.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+impl Server {
+    /// Starts a server and waits until it serves.
+    ///
+    /// # Panics
+    /// If it does not come to serve; its log is shown.
+    #[must_use]
+    pub fn start(options: &ServerOptions) -> Self {
+        Self::start_logging_to(options, &options.data_directory.with_extension("log"))
+    }
+
+    /// As [`start`](Self::start), with a log elsewhere than beside the data directory.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_logging_to(options: &ServerOptions, log: &Path) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let log = log.to_path_buf();
+        let output = File::options().create(true).append(true).open(&log).expect("the log's place is writable");
+        let mut command = Command::new(program());
+        command
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(&options.data_directory)
+            .args(["--listen", &address.to_string()])
+            .args(["--cores", &options.cores.to_string()])
+            .args(["--partitions", &options.partitions.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(output);
+        if options.is_tiny {
+            command.env("CORELODE_TEST_TINY_STORE", "1");
+        }
+        let child = command.spawn().expect("the server's program starts");
+        let mut server = Self { child, address, log };
+        let started = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            let ended = server.child.try_wait().expect("a child can be waited for");
+            assert!(ended.is_none(), "the server ended: {ended:?}\n{}", server.log());
+            assert!(started.elapsed() < PATIENCE, "the server does not serve\n{}", server.log());
+            thread::sleep(Duration::from_millis(2));
+        }
+        server
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it and its predecessors on this directory have logged, without colours.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let mut text = String::new();
+        File::open(&self.log).expect("the log exists").read_to_string(&mut text).expect("logs are UTF-8");
+        text
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    ///
+    /// # Panics
+    /// If it had ended by itself.
+    pub fn kill(mut self) {
+        let ended = self.child.try_wait().expect("a child can be waited for");
+        assert!(ended.is_none(), "the server ended by itself: {ended:?}\n{}", self.log());
+        self.child.kill().expect("the server is ours");
+        self.child.wait().expect("a killed child ends");
+    }
+
+    /// Ends it, whether or not it has ended by itself.
+    pub fn end(self) {
+        drop(self);
+    }
+
+    /// Asks it to stop, and waits for the end.
+    ///
+    /// # Panics
+    /// If it does not end.
+    #[must_use]
+    pub fn terminate(mut self) -> ExitStatus {
+        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(asked.expect("kill exists").success(), "the server is gone\n{}", self.log());
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return status;
+            }
+            assert!(started.elapsed() < PATIENCE, "the server does not stop\n{}", self.log());
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A test that fails leaves no server behind; one that was waited for is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

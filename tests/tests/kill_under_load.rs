@@ -1,0 +1,120 @@
+//! `kill -9` under load, again and again: nothing acknowledged is lost, nothing is there in part, every restart needs no help.
+//!
+//! Memtables, tables and segments are tiny, so that flushes, compactions, manifest switches and the recycling of segments run all the time.
+//! What a kill landed in shows by what it left: half a manifest, a table that no manifest names, a segment being made or reopened.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use corelode_tests::history::History;
+use corelode_tests::load::{Load, Random, check_all, keys_of_core, write_until_broken};
+use corelode_tests::server::{Server, ServerOptions};
+
+const CORES: u16 = 2;
+const PARTITIONS: u16 = 8;
+const LOAD: Load = Load { keys: 2_000, depth: 64, deletion_every: 12 };
+
+/// What kills have interrupted.
+#[derive(Default, Debug)]
+struct Interrupted {
+    manifests: u64,
+    tables: u64,
+    segments: u64,
+    torn_tails: u64,
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_kills() {
+    let cycles: u64 = std::env::var("CORELODE_TEST_KILL_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let options = ServerOptions {
+        data_directory: scratch.path().join("data"),
+        cores: CORES,
+        partitions: PARTITIONS,
+        is_tiny: true,
+    };
+    let keys: Vec<_> = (0..CORES).map(|core| keys_of_core(core, CORES, PARTITIONS, LOAD.keys / u64::from(CORES))).collect();
+    let mut histories = vec![History::default(); usize::from(CORES)];
+    let mut interrupted = Interrupted::default();
+    let mut acknowledged = 0;
+    let mut log = String::new();
+    for cycle in 0..cycles {
+        let server = Server::start(&options);
+        let address = server.address();
+        for (core, history) in (0..CORES).zip(&mut histories) {
+            check_all(address, core, history);
+        }
+        thread::scope(|scope| {
+            let writers: Vec<_> = (0..CORES)
+                .zip(histories.iter_mut().zip(&keys))
+                .map(|(core, (history, keys))| {
+                    let mut random = Random::new(cycle * 31 + u64::from(core));
+                    scope.spawn(move || write_until_broken(address, core, keys, &LOAD, history, &mut random, u64::MAX))
+                })
+                .collect();
+            thread::sleep(Duration::from_millis(100 + Random::new(cycle).below(400)));
+            log = server.log();
+            server.kill();
+            for writer in writers {
+                acknowledged += writer.join().expect("a writer ends with its connection");
+            }
+        });
+        note_what_was_interrupted(&options.data_directory, &mut interrupted);
+    }
+    let server = Server::start(&options);
+    for (core, history) in (0..CORES).zip(&mut histories) {
+        check_all(server.address(), core, history);
+    }
+    log.push_str(&server.log());
+    let status = server.terminate();
+    assert_eq!(status.code(), Some(0), "a server that is asked to stop ends with 0");
+    interrupted.torn_tails = log.matches("was cut").count() as u64;
+    interrupted.tables += orphans(&log);
+    println!("CORELODE-FIGURE kill_cycles={cycles}");
+    println!("CORELODE-FIGURE kill_writes_acknowledged={acknowledged}");
+    println!("CORELODE-FIGURE kill_interrupted_manifests={}", interrupted.manifests);
+    println!("CORELODE-FIGURE kill_interrupted_tables={}", interrupted.tables);
+    println!("CORELODE-FIGURE kill_interrupted_segments={}", interrupted.segments);
+    println!("CORELODE-FIGURE kill_torn_tails={}", interrupted.torn_tails);
+    assert!(acknowledged > cycles * 100, "the load was no load: {acknowledged} writes");
+    if cycles >= 100 {
+        assert!(interrupted.manifests > 0 && interrupted.tables > 0, "kills landed everywhere: {interrupted:?}");
+    }
+}
+
+/// Half-made files that the kill left.
+fn note_what_was_interrupted(data: &Path, interrupted: &mut Interrupted) {
+    let names = |directory: &Path| -> Vec<String> {
+        let entries = fs::read_dir(directory).expect("the data directory is there");
+        entries.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned()).collect()
+    };
+    for partition in names(&data.join("partitions")) {
+        let is_half = |name: &String| name.ends_with(".tmp");
+        interrupted.manifests += names(&data.join("partitions").join(partition)).iter().filter(|name| is_half(name)).count() as u64;
+    }
+    for log in names(&data.join("logs")) {
+        let is_half = |name: &String| name.ends_with(".tmp");
+        interrupted.segments += names(&data.join("logs").join(log)).iter().filter(|name| is_half(name)).count() as u64;
+    }
+}
+
+/// Tables that no manifest named, as the restarts counted them.
+fn orphans(log: &str) -> u64 {
+    let counts = log.split("orphans_removed").skip(1);
+    let digits = |text: &str| text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect::<String>();
+    counts.filter_map(|text| digits(&strip_colours(text)).parse::<u64>().ok()).sum()
+}
+
+/// The text without terminal escapes, whose digits would pass for counts.
+fn strip_colours(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find('\u{1b}') {
+        plain.push_str(&rest[..start]);
+        rest = rest[start..].find('m').map_or("", |end| &rest[start + end + 1..]);
+    }
+    plain.push_str(rest);
+    plain
+}

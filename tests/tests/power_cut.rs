@@ -1,0 +1,126 @@
+//! The power goes under load, again and again: the file system is shut down beneath the server, unmounted and mounted again.
+//!
+//! What was not synced is gone then. Nothing acknowledged may be, nothing may be there in part, and every start must succeed without
+//! help. Writes are synced by default; that is all they rely on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use corelode_tests::history::History;
+use corelode_tests::load::{Load, Random, check_all, keys_of_core, write_until_broken};
+use corelode_tests::requirements::{self, Requirement};
+use corelode_tests::server::{Server, ServerOptions};
+
+const CORES: u16 = 2;
+const PARTITIONS: u16 = 4;
+const LOAD: Load = Load { keys: 600, depth: 32, deletion_every: 12 };
+
+/// A file system in a file, mounted through a loop device.
+struct Disk {
+    image: PathBuf,
+    mount_point: PathBuf,
+}
+
+impl Disk {
+    fn make(scratch: &Path, kind: &str) -> Self {
+        let disk = Self { image: scratch.join("image"), mount_point: scratch.join("mount") };
+        fs::create_dir(&disk.mount_point).expect("a mount point");
+        let image = fs::File::create(&disk.image).expect("an image");
+        image.set_len(768 * 1024 * 1024).expect("a sparse image");
+        run(Command::new(format!("mkfs.{kind}")).arg("-q").arg(&disk.image));
+        disk.mount();
+        disk
+    }
+
+    fn mount(&self) {
+        run(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.mount_point));
+    }
+
+    fn unmount(&self) {
+        run(Command::new("umount").arg(&self.mount_point));
+    }
+
+    fn cut_power(&self) {
+        run(Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(&self.mount_point));
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // A failed test leaves nothing mounted; after a passed one there is nothing to do.
+        let _ = Command::new("umount").arg("-l").arg(&self.mount_point).output();
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("the program was asked for");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn cuts_lose_nothing(kind: &str, cuts: u64) {
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let disk = Disk::make(scratch.path(), kind);
+    let options = ServerOptions {
+        data_directory: disk.mount_point.join("data"),
+        cores: CORES,
+        partitions: PARTITIONS,
+        is_tiny: true,
+    };
+    let keys: Vec<_> = (0..CORES).map(|core| keys_of_core(core, CORES, PARTITIONS, LOAD.keys / u64::from(CORES))).collect();
+    let mut histories = vec![History::default(); usize::from(CORES)];
+    let mut acknowledged = 0;
+    for cut in 0..cuts {
+        let server = Server::start_logging_to(&options, &scratch.path().join("log"));
+        let address = server.address();
+        for (core, history) in (0..CORES).zip(&mut histories) {
+            check_all(address, core, history);
+        }
+        thread::scope(|scope| {
+            let writers: Vec<_> = (0..CORES)
+                .zip(histories.iter_mut().zip(&keys))
+                .map(|(core, (history, keys))| {
+                    let mut random = Random::new(cut * 31 + u64::from(core));
+                    scope.spawn(move || write_until_broken(address, core, keys, &LOAD, history, &mut random, u64::MAX))
+                })
+                .collect();
+            thread::sleep(Duration::from_millis(30 + Random::new(cut).below(250)));
+            disk.cut_power();
+            server.end();
+            for writer in writers {
+                acknowledged += writer.join().expect("a writer ends with its connection");
+            }
+        });
+        disk.unmount();
+        disk.mount();
+    }
+    let server = Server::start_logging_to(&options, &scratch.path().join("log"));
+    for (core, history) in (0..CORES).zip(&mut histories) {
+        check_all(server.address(), core, history);
+    }
+    assert_eq!(server.terminate().code(), Some(0), "a server that is asked to stop ends with 0");
+    disk.unmount();
+    println!("CORELODE-FIGURE power_cuts_{kind}={cuts}");
+    println!("CORELODE-FIGURE power_cuts_{kind}_writes_acknowledged={acknowledged}");
+    assert!(acknowledged > cuts * 10, "the load was no load: {acknowledged} writes");
+}
+
+fn cuts() -> u64 {
+    std::env::var("CORELODE_TEST_POWER_CUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(40)
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_on_ext4_as_root() {
+    if requirements::are_met(&[Requirement::Root, Requirement::Program("mkfs.ext4"), Requirement::Program("xfs_io")]) {
+        cuts_lose_nothing("ext4", cuts() / 2);
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_on_xfs_as_root() {
+    if requirements::are_met(&[Requirement::Root, Requirement::Program("mkfs.xfs"), Requirement::Program("xfs_io")]) {
+        cuts_lose_nothing("xfs", cuts() - cuts() / 2);
+    }
+}
