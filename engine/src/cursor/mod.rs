@@ -26,3 +26,6 @@ impl<F> From<Corruption> for Stop<F> {
         Self::Corruption(corruption)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,3 +159,6 @@ async fn read_part<E: Environment>(
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
