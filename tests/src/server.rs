@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -128,18 +128,18 @@ impl Server {
         drop(self);
     }
 
-    /// Asks it to stop, and waits for the end.
+    /// Asks it to stop, and waits for the end, which must be in order.
     ///
     /// # Panics
-    /// If it does not end.
-    #[must_use]
-    pub fn terminate(mut self) -> ExitStatus {
+    /// If it does not end, or ends with another code than 0; its log is shown.
+    pub fn terminate(mut self) {
         let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         assert!(asked.expect("kill exists").success(), "the server is gone\n{}", self.log());
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
-                return status;
+                assert_eq!(status.code(), Some(0), "a server that is asked to stop ends with 0\n{}", self.log());
+                return;
             }
             assert!(started.elapsed() < PATIENCE, "the server does not stop\n{}", self.log());
             thread::sleep(Duration::from_millis(2));

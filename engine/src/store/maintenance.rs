@@ -16,10 +16,11 @@ use crate::env::Environment;
 use crate::error::{Error, Result};
 use crate::ids::{LogPosition, PartitionId};
 use crate::job::{Job, ResidencyCheck};
+use crate::partition::Partition;
 use crate::table::Table;
 use crate::tree::CompactionStart;
 
-use super::{Store, partition_of, stream_of};
+use super::{Store, account, partition_of, stream_of};
 
 /// Compactions of one core at a time: more would only take turns on its maintenance thread.
 const COMPACTIONS_MAX: usize = 1;
@@ -56,9 +57,7 @@ impl<E: Environment> Store<E> {
             }
             let largest = self.partitions.values_mut().max_by_key(|partition| partition.tree.active_bytes());
             let Some(largest) = largest.filter(|partition| partition.tree.active_row_count() > 0) else { return };
-            let before = largest.tree.memtable_bytes();
-            largest.freeze();
-            self.memtable_bytes = self.memtable_bytes + largest.tree.memtable_bytes() - before;
+            account(&mut self.memtable_bytes, largest, Partition::freeze);
         }
     }
 
@@ -71,9 +70,7 @@ impl<E: Environment> Store<E> {
         let Some(partition) = self.partitions.get_mut(&partition_of(stream)) else { return };
         let pinned_through = self.log.oldest_segment_last_entry(stream);
         if partition.tree.frozen_through().index < pinned_through && partition.applied().index >= pinned_through {
-            let before = partition.tree.memtable_bytes();
-            partition.freeze();
-            self.memtable_bytes = self.memtable_bytes + partition.tree.memtable_bytes() - before;
+            account(&mut self.memtable_bytes, partition, Partition::freeze);
         }
     }
 
@@ -175,9 +172,7 @@ impl<E: Environment> Store<E> {
     pub(super) fn manifest_written(&mut self, partition: PartitionId, version: u64) {
         self.counters.manifests += 1;
         let owned = self.partitions.get_mut(&partition).expect("jobs are of owned partitions");
-        let before = owned.tree.memtable_bytes();
-        let flushed = owned.tree.install(version);
-        self.memtable_bytes = self.memtable_bytes + owned.tree.memtable_bytes() - before;
+        let flushed = account(&mut self.memtable_bytes, owned, |owned| owned.tree.install(version));
         if let Some(through) = flushed {
             self.release_log(partition, through);
         }

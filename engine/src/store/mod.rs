@@ -201,9 +201,7 @@ impl<E: Environment> Store<E> {
     pub fn seal(&mut self, outcomes: &mut Vec<Outcome>) {
         for id in std::mem::take(&mut self.dirty) {
             let partition = self.partitions.get_mut(&id).expect("dirty partitions are owned");
-            let before = partition.tree.memtable_bytes();
-            partition.seal(&mut self.log, outcomes);
-            self.memtable_bytes = self.memtable_bytes + partition.tree.memtable_bytes() - before;
+            account(&mut self.memtable_bytes, partition, |partition| partition.seal(&mut self.log, outcomes));
         }
     }
 
@@ -235,9 +233,7 @@ impl<E: Environment> Store<E> {
     fn advance_durable(&mut self, durable: &[Durable], outcomes: &mut Vec<Outcome>) {
         for Durable { stream, through } in durable {
             let Some(partition) = self.partitions.get_mut(&partition_of(*stream)) else { continue };
-            let before = partition.tree.memtable_bytes();
-            partition.advance_durable(*through, outcomes);
-            self.memtable_bytes = self.memtable_bytes + partition.tree.memtable_bytes() - before;
+            account(&mut self.memtable_bytes, partition, |partition| partition.advance_durable(*through, outcomes));
         }
     }
 
@@ -350,7 +346,7 @@ impl<E: Environment> Store<E> {
     pub fn flush_all(&mut self) {
         for partition in self.partitions.values_mut() {
             if partition.applied().index > partition.tree.frozen_through().index {
-                partition.freeze();
+                account(&mut self.memtable_bytes, partition, Partition::freeze);
             }
         }
         self.maintenance_due = true;
@@ -416,4 +412,16 @@ impl<E: Environment> Store<E> {
         }
         Ok(())
     }
+}
+
+/// Carries out a change of a partition and keeps the sum of all memtables' memory.
+fn account<E: Environment, R>(
+    memtable_bytes: &mut usize,
+    partition: &mut Partition<E>,
+    change: impl FnOnce(&mut Partition<E>) -> R,
+) -> R {
+    let before = partition.tree.memtable_bytes();
+    let result = change(partition);
+    *memtable_bytes = *memtable_bytes + partition.tree.memtable_bytes() - before;
+    result
 }
