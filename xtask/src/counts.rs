@@ -18,7 +18,7 @@ pub(crate) struct Count {
 pub(crate) const COUNTS: [Count; 4] = [
     Count { variable: "CORELODE_TEST_KILL_CYCLES", reduced: "10", full: "200" },
     Count { variable: "CORELODE_TEST_POWER_CUTS", reduced: "40", full: "2000" },
-    Count { variable: "CORELODE_TEST_CRASH_DEPTH", reduced: "reduced", full: "full" },
+    Count { variable: "CORELODE_TEST_CRASH_STEPS", reduced: "some", full: "all" },
     Count { variable: "PROPTEST_CASES", reduced: "64", full: "4096" },
 ];
 

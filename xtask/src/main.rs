@@ -17,8 +17,8 @@
 //! | variable | what it counts | `ci` | `long` |
 //! |---|---|---|---|
 //! | `CORELODE_TEST_KILL_CYCLES` | restarts after `kill -9` under load | 10 | 200 |
-//! | `CORELODE_TEST_POWER_CUTS` | power cuts on a loop-mounted file system | 40 | 2000 |
-//! | `CORELODE_TEST_CRASH_DEPTH` | `reduced`: crashes at a sample of the I/O steps; `full`: at every one | reduced | full |
+//! | `CORELODE_TEST_POWER_CUTS` | power cuts on loop-mounted file systems, half on ext4 and half on xfs | 40 | 2000 |
+//! | `CORELODE_TEST_CRASH_STEPS` | I/O steps to crash at in the simulated environment: `some` or `all` | some | all |
 //! | `PROPTEST_CASES` | random cases of each property | 64 | 4096 |
 //!
 //! Three more come from outside or from `ci` itself. `CORELODE_CI=1`, or `CI=true`, forbids skipping: a test that
