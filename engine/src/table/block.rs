@@ -272,18 +272,17 @@ impl BlockCursor {
 
     /// Goes to the first row at or behind `target`, or past the end.
     pub(crate) fn seek(&mut self, block: Block<'_>, target: RowKey<'_>) -> Result<(), Malformed> {
+        self.head = None;
         let start = block.restart(block.interval_of(target)?)?;
         self.seek_from(block, start, target)
     }
 
     /// As [`seek`](Self::seek), for a point read of the key with this hash: past the end if the block surely has no version of the key.
     pub(crate) fn seek_key(&mut self, block: Block<'_>, target: RowKey<'_>, hash: u64) -> Result<(), Malformed> {
+        self.head = None;
         match block.start_of_key(target, hash)? {
             Some(start) => self.seek_from(block, start, target),
-            None => {
-                self.head = None;
-                Ok(())
-            }
+            None => Ok(()),
         }
     }
 
@@ -296,9 +295,9 @@ impl BlockCursor {
         Ok(())
     }
 
-    /// Goes to the next row, or past the end.
+    /// Goes to the next row, or past the end, where it stays.
     pub(crate) fn advance(&mut self, block: Block<'_>) -> Result<(), Malformed> {
-        let head = self.head.expect("a cursor past the end is not advanced");
+        let Some(head) = self.head else { return Ok(()) };
         if head.value_end == block.rows.len() {
             self.head = None;
             return Ok(());
@@ -307,6 +306,8 @@ impl BlockCursor {
     }
 
     fn move_to(&mut self, block: Block<'_>, offset: usize) -> Result<(), Malformed> {
+        // Past the end, should the row turn out to be malformed: a cursor never shows half of one.
+        self.head = None;
         let head = RowHead::parse(block.rows, offset)?;
         if head.shared_length > self.key.len() {
             return Err(Malformed);

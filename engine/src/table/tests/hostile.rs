@@ -214,6 +214,26 @@ proptest! {
     }
 }
 
+/// Found by the property above: the cursor went on showing the row before, with the key of the one that could not be read.
+#[test]
+fn a_row_that_cannot_be_read_is_not_shown_in_part() {
+    let rows = [OwnedRow::new(b"a", 1, b"v"), OwnedRow::new(b"b", 1, b"v")];
+    let mut builder = BlockBuilder::default();
+    rows.iter().for_each(|row| builder.add(&row.row(), 0));
+    let mut bytes = Vec::new();
+    builder.finish(&mut bytes);
+    let mut cursor = BlockCursor::default();
+    cursor.seek_to_first(Block::new(&bytes).unwrap()).unwrap();
+    let second = cursor.row(&bytes).unwrap().value.as_ptr() as usize - bytes.as_ptr() as usize + 1;
+    // The second row takes nothing from the first, and what it brings is no keyspace.
+    bytes[second] = 0;
+    bytes[second + 1] = 1;
+    assert!(cursor.advance(Block::new(&bytes).unwrap()).is_err());
+    assert_eq!(cursor.row(&bytes), None);
+    assert!(cursor.seek(Block::new(&bytes).unwrap(), rows[1].row_key()).is_err());
+    assert_eq!(cursor.row(&bytes), None);
+}
+
 /// The range of a bound key is checked before its bytes are copied.
 #[test]
 fn a_length_that_is_too_large_allocates_nothing() {
