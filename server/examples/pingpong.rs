@@ -13,8 +13,11 @@ use corelode_net::{CoreIndex, FrameReader, Inbound, MapEpoch, Opcode, RequestHea
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let (core, depth, count): (u16, u64, u64) =
-        (arguments[2].parse().expect("core"), arguments[3].parse().expect("depth"), arguments[4].parse().expect("count"));
+    let (core, depth, count): (u16, u64, u64) = (
+        arguments[2].parse().expect("core"),
+        arguments[3].parse().expect("depth"),
+        arguments[4].parse().expect("count"),
+    );
     let durability = if arguments.get(5).is_some() { Durability::Memory } else { Durability::Synced };
     let mut socket = std::net::TcpStream::connect(&arguments[1]).expect("connects");
     socket.set_nodelay(true).expect("a socket");
@@ -46,7 +49,10 @@ fn main() {
     Bind { core: CoreIndex(core) }.encode(head(1), &mut tables, &mut out);
     socket.write_all(&out).expect("sends");
     receive(&mut socket, &mut reader);
-    assert!(matches!(reader.next_frame().expect("frame").expect("an answer").inbound(), Ok(Inbound::Reply(_, Opcode::Bind))));
+    assert!(matches!(
+        reader.next_frame().expect("frame").expect("an answer").inbound(),
+        Ok(Inbound::Reply(_, Opcode::Bind))
+    ));
     // Keys of partitions that the core owns: partition = slot * 64 / 16384, owner = partition % cores.
     let cores = connected.welcome.core_count;
     let keys: Vec<String> = (0..1_000_000_u32)
@@ -66,8 +72,10 @@ fn main() {
                 let key = keys[usize::try_from(sent * 7919 % keys.len() as u64).expect("fits")].as_bytes();
                 let id = sent + 2;
                 match round {
-                    "put" => PutRequest { slot: slot_of(key), key, value: Value::new(&value), ttl_ms: 0, durability }.encode(head(id), &mut out),
-                    _ => GetRequest { slot: slot_of(key), key, level: ReadLevel::Linearizable }.encode(head(id), &mut out),
+                    "put" => PutRequest { slot: slot_of(key), key, value: Value::new(&value), ttl_ms: 0, durability }
+                        .encode(head(id), &mut out),
+                    _ => GetRequest { slot: slot_of(key), key, level: ReadLevel::Linearizable }
+                        .encode(head(id), &mut out),
                 }
                 if sent % 64 == 0 {
                     times.insert(id, Instant::now());
@@ -83,7 +91,10 @@ fn main() {
                         latencies.extend(times.remove(&id.0).map(|at| at.elapsed()));
                     }
                     Inbound::Reply(id, _) => {
-                        assert!(matches!(GetReply::decode(&frame), Ok(GetReply::Found(_))) || count < keys.len() as u64, "{frame:?}");
+                        assert!(
+                            matches!(GetReply::decode(&frame), Ok(GetReply::Found(_))) || count < keys.len() as u64,
+                            "{frame:?}"
+                        );
                         latencies.extend(times.remove(&id.0).map(|at| at.elapsed()));
                     }
                     other => panic!("{other:?} {:?}", corelode_net::table::ErrorReply::decode(&frame)),

@@ -10,3 +10,5 @@ mod runtime;
 pub mod shard;
 
 pub use corelode_engine::options;
+pub use corelode_net::Role;
+pub use corelode_net::handshake::{Secret, Secrets};

@@ -8,10 +8,9 @@ use std::{
 };
 
 use clap::Args;
-use corelode_net::Role;
-use corelode_net::handshake::{Secret, Secrets};
 use corelode_server::node::{Node, NodeOptions};
 use corelode_server::shard::ShardLimits;
+use corelode_server::{Role, Secret, Secrets};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 

@@ -33,6 +33,8 @@ pub(crate) type E = ThreadEnvironment;
 const BACKLOG_RETRY: Duration = Duration::from_micros(200);
 /// How long clients get to take their answers at a shutdown.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+/// While draining the shard is looked at so often.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
 /// How long no connection is accepted after the process ran out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -58,6 +60,28 @@ pub(super) struct CoreRuntime {
     /// A failure that stops the node.
     failure: RefCell<Option<Error>>,
     clock: Clock,
+}
+
+impl CoreRuntime {
+    /// Whether the shard is draining, whether it is drained, and how long it may sleep.
+    fn rest(&self) -> (bool, bool, Option<Duration>) {
+        let shard = self.shard.borrow();
+        let sleep = shard.sleep_ms_max(self.clock.now()).map(Duration::from_millis);
+        (shard.is_draining(), shard.is_draining() && shard.is_drained(), sleep)
+    }
+
+    /// Takes one step towards a store that can be closed; answers whether it can be now.
+    fn step_to_close(&self, is_marked: &mut bool) -> bool {
+        let mut shard = self.shard.borrow_mut();
+        let store = shard.store_mut();
+        if !store.is_log_idle() || store.is_flushing() {
+            return false;
+        }
+        if !std::mem::replace(is_marked, true) {
+            store.mark_log();
+        }
+        store.is_log_idle()
+    }
 }
 
 /// The machine's clocks, read once a turn.
@@ -96,22 +120,19 @@ pub(crate) async fn run(parts: CoreParts) -> Result<()> {
     on_ready();
     let mut draining_since = None;
     loop {
-        let backlog = turn(&core, &mut mailbox, &mut senders, &mut jobs)?;
-        let shard = core.shard.borrow();
-        if shard.is_draining() {
+        let has_backlog = turn(&core, &mut mailbox, &mut senders, &mut jobs)?;
+        let (is_draining, is_drained, sleep) = core.rest();
+        if is_draining {
             let since = *draining_since.get_or_insert_with(Instant::now);
-            if shard.is_drained() || since.elapsed() > DRAIN_PATIENCE {
+            if is_drained || since.elapsed() > DRAIN_PATIENCE {
                 break;
             }
         }
-        let sleep = if backlog {
-            Some(BACKLOG_RETRY)
-        } else if shard.is_draining() {
-            Some(Duration::from_millis(5))
-        } else {
-            shard.sleep_ms_max(core.clock.now()).map(Duration::from_millis)
+        let sleep = match (has_backlog, is_draining) {
+            (true, _) => Some(BACKLOG_RETRY),
+            (false, true) => Some(DRAIN_INTERVAL),
+            (false, false) => sleep,
         };
-        drop(shard);
         wait(&core, &mut mailbox, sleep).await;
     }
     close(&core, &mut mailbox, jobs).await
@@ -286,17 +307,9 @@ async fn close(core: &Rc<CoreRuntime>, mailbox: &mut Mailbox<Message<E>>, mut jo
     let mut is_marked = false;
     loop {
         turn(core, mailbox, &mut [], &mut jobs)?;
-        let mut shard = core.shard.borrow_mut();
-        let store = shard.store_mut();
-        if store.is_log_idle() && !store.is_flushing() && jobs.waiting.is_empty() {
-            if is_marked {
-                break;
-            }
-            is_marked = true;
-            store.mark_log();
-            continue;
+        if jobs.waiting.is_empty() && core.step_to_close(&mut is_marked) {
+            break;
         }
-        drop(shard);
         wait(core, mailbox, Some(Duration::from_millis(2))).await;
     }
     if jobs.maintenance.shutdown(JobsAtShutdown::Abandon).is_err() {
