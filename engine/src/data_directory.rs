@@ -159,10 +159,9 @@ pub async fn open_data_directory<E: Environment>(
         io::ErrorKind::WouldBlock => Error::Locked { path: directory.to_path_buf() },
         _ => Error::io("lock", directory, error),
     })?;
-    let mut report = RecoveryReport::default();
-    report.is_new = crate::atomic_file::read(environment, &directory.join(crate::identity::IDENTITY_FILE_NAME), 4096)
-        .await?
-        .is_none();
+    let identity_path = directory.join(crate::identity::IDENTITY_FILE_NAME);
+    let is_new = crate::atomic_file::read(environment, &identity_path, 4096).await?.is_none();
+    let report = RecoveryReport { is_new, ..RecoveryReport::default() };
     let identity = read_or_create_identity(environment, directory, options.partition_count).await?;
     let logs_directory = directory.join(LOGS_DIRECTORY);
     create_directory(environment, &logs_directory).await?;

@@ -10,6 +10,7 @@ pub mod command;
 pub mod compaction;
 pub mod cursor;
 pub mod data_directory;
+pub mod embedded;
 pub mod env;
 pub mod error;
 pub mod flush;

@@ -54,8 +54,7 @@ impl WireClient {
             credentials: None,
         };
         let reader = FrameReader::with_read_size(BODY_SIZE_BYTES_MAX, 64 * 1024);
-        let mut client =
-            Self { socket, reader, out: Vec::new(), id_last: 1, arrived: VecDeque::new(), core_count: 0 };
+        let mut client = Self { socket, reader, out: Vec::new(), id_last: 1, arrived: VecDeque::new(), core_count: 0 };
         let mut tables = TableBuilder::new();
         let mut handshake = ClientHandshake::begin(&config, Nonce([7; 32]), &mut tables, &mut client.out);
         client.send()?;

@@ -20,12 +20,8 @@ fn owner(key: &[u8], cores: u16) -> u16 {
 #[test]
 fn data_follows_the_cores_and_survives_kills_on_the_way() {
     let scratch = tempfile::tempdir().expect("a directory for the test");
-    let mut options = ServerOptions {
-        data_directory: scratch.path().join("data"),
-        cores: 1,
-        partitions: PARTITIONS,
-        is_tiny: true,
-    };
+    let mut options =
+        ServerOptions { data_directory: scratch.path().join("data"), cores: 1, partitions: PARTITIONS, is_tiny: true };
     let keys: Vec<_> = (0..400).map(|number| format!("key-{number:05}").into_bytes()).collect();
     let mut random = Random::new(7);
     for (round, cores) in [2, 1, 4, 3, 1, 2].into_iter().enumerate() {

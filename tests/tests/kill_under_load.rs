@@ -3,6 +3,8 @@
 //! Memtables, tables and segments are tiny, so that flushes, compactions, manifest switches and the recycling of segments run all the time.
 //! What a kill landed in shows by what it left: half a manifest, a table that no manifest names, a segment being made or reopened.
 
+#![allow(clippy::print_stdout, reason = "figures go to standard output")]
+
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -35,7 +37,8 @@ fn nothing_acknowledged_is_lost_by_kills() {
         partitions: PARTITIONS,
         is_tiny: true,
     };
-    let keys: Vec<_> = (0..CORES).map(|core| keys_of_core(core, CORES, PARTITIONS, LOAD.keys / u64::from(CORES))).collect();
+    let keys: Vec<_> =
+        (0..CORES).map(|core| keys_of_core(core, CORES, PARTITIONS, LOAD.keys / u64::from(CORES))).collect();
     let mut histories = vec![History::default(); usize::from(CORES)];
     let mut interrupted = Interrupted::default();
     let mut acknowledged = 0;
@@ -91,7 +94,8 @@ fn note_what_was_interrupted(data: &Path, interrupted: &mut Interrupted) {
     };
     for partition in names(&data.join("partitions")) {
         let is_half = |name: &String| name.ends_with(".tmp");
-        interrupted.manifests += names(&data.join("partitions").join(partition)).iter().filter(|name| is_half(name)).count() as u64;
+        interrupted.manifests +=
+            names(&data.join("partitions").join(partition)).iter().filter(|name| is_half(name)).count() as u64;
     }
     for log in names(&data.join("logs")) {
         let is_half = |name: &String| name.ends_with(".tmp");
@@ -102,7 +106,9 @@ fn note_what_was_interrupted(data: &Path, interrupted: &mut Interrupted) {
 /// Tables that no manifest named, as the restarts counted them.
 fn orphans(log: &str) -> u64 {
     let counts = log.split("orphans_removed").skip(1);
-    let digits = |text: &str| text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect::<String>();
+    let digits = |text: &str| {
+        text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect::<String>()
+    };
     counts.filter_map(|text| digits(&strip_colours(text)).parse::<u64>().ok()).sum()
 }
 

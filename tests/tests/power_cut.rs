@@ -3,6 +3,8 @@
 //! What was not synced is gone then. Nothing acknowledged may be, nothing may be there in part, and every start must succeed without
 //! help. Writes are synced by default; that is all they rely on.
 
+#![allow(clippy::print_stdout, reason = "figures go to standard output")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,7 +71,8 @@ fn cuts_lose_nothing(kind: &str, cuts: u64) {
         partitions: PARTITIONS,
         is_tiny: true,
     };
-    let keys: Vec<_> = (0..CORES).map(|core| keys_of_core(core, CORES, PARTITIONS, LOAD.keys / u64::from(CORES))).collect();
+    let keys: Vec<_> =
+        (0..CORES).map(|core| keys_of_core(core, CORES, PARTITIONS, LOAD.keys / u64::from(CORES))).collect();
     let mut histories = vec![History::default(); usize::from(CORES)];
     let mut acknowledged = 0;
     for cut in 0..cuts {
