@@ -45,6 +45,8 @@ impl Default for ConnectionLimits {
 /// A connection's state on its shard.
 pub(crate) struct Connection {
     pub(crate) peer: String,
+    /// When it was opened, on the shard's monotonic clock, milliseconds.
+    pub(crate) opened_ms: u64,
     pub(crate) stage: Stage,
     pub(crate) role: Role,
     pub(crate) reader: FrameReader,
@@ -65,9 +67,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(peer: String, stage: Stage, role: Role, reader: FrameReader) -> Self {
+    pub(crate) fn new(peer: String, opened_ms: u64, stage: Stage, role: Role, reader: FrameReader) -> Self {
         Self {
             peer,
+            opened_ms,
             stage,
             role,
             reader,

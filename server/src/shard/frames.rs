@@ -18,6 +18,8 @@ use crate::message::AdoptedConnection;
 
 /// The grace that clients are told when the server goes, milliseconds.
 const GOODBYE_GRACE_MS: u32 = 5000;
+/// How long a connection may take to complete its handshake, milliseconds.
+const HANDSHAKE_PATIENCE_MS: u64 = 10_000;
 /// The largest page of a scan, bytes of rows.
 const SCAN_PAGE_BYTES_MAX: usize = 512 * 1024;
 /// The largest page of a scan, rows.
@@ -30,9 +32,10 @@ impl<E: Environment> Shard<E> {
             return None;
         }
         self.counters.connections_accepted += 1;
+        self.handshaking += 1;
         let handshake = Box::new(ServerHandshake::new(Nonce(nonce)));
         let reader = FrameReader::with_read_size(HANDSHAKE_BODY_SIZE_BYTES_MAX, 64 * 1024);
-        let connection = Connection::new(peer, Stage::Handshake(handshake), Role::Read, reader);
+        let connection = Connection::new(peer, self.now.monotonic_ms, Stage::Handshake(handshake), Role::Read, reader);
         Some(ConnectionId(self.connections.insert(connection)))
     }
 
@@ -40,7 +43,8 @@ impl<E: Environment> Shard<E> {
     pub fn connection_adopted(&mut self, adopted: &AdoptedConnection) -> ConnectionId {
         let mut reader = FrameReader::with_read_size(BODY_SIZE_BYTES_MAX, 64 * 1024);
         reader.push(&adopted.leftover);
-        let connection = Connection::new(adopted.peer.clone(), Stage::Open, adopted.role, reader);
+        let connection =
+            Connection::new(adopted.peer.clone(), self.now.monotonic_ms, Stage::Open, adopted.role, reader);
         let id = ConnectionId(self.connections.insert(connection));
         self.answer_bind(id, adopted.head);
         self.list_ready(id);
@@ -65,7 +69,23 @@ impl<E: Environment> Shard<E> {
 
     /// The socket failed, or the driver is done with it.
     pub fn connection_closed(&mut self, id: ConnectionId) {
-        self.connections.remove(id.0);
+        let removed = self.connections.remove(id.0);
+        if removed.is_some_and(|connection| matches!(connection.stage, Stage::Handshake(_))) {
+            self.handshaking -= 1;
+        }
+    }
+
+    /// Closes connections that were opened long ago and never completed their handshake.
+    pub(super) fn expire_handshakes(&mut self) {
+        let now_ms = self.now.monotonic_ms;
+        let keys: Vec<_> = self.connections.keys().collect();
+        for key in keys {
+            let connection = self.connections.get_mut(key).expect("listed just now");
+            if matches!(connection.stage, Stage::Handshake(_)) && now_ms >= connection.opened_ms + HANDSHAKE_PATIENCE_MS
+            {
+                self.close_with(ConnectionId(key), ErrorCode::DeadlineExceeded, "the handshake took too long");
+            }
+        }
     }
 
     /// Connections with output.
@@ -210,11 +230,13 @@ impl<E: Environment> Shard<E> {
             Ok(Some(accepted)) => {
                 connection.role = accepted.role;
                 connection.stage = Stage::Open;
+                self.handshaking -= 1;
                 true
             }
             Err(error) => {
                 tracing::warn!(peer = connection.peer, %error, "a handshake failed");
                 connection.stage = Stage::Closing;
+                self.handshaking -= 1;
                 false
             }
         };
@@ -355,6 +377,9 @@ impl<E: Environment> Shard<E> {
     /// Sends what is in the output, then closes.
     fn close(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id.0) {
+            if matches!(connection.stage, Stage::Handshake(_)) {
+                self.handshaking -= 1;
+            }
             connection.stage = Stage::Closing;
             self.list_writable(id);
         }

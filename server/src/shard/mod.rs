@@ -140,6 +140,8 @@ pub struct Shard<E: Environment> {
     config: ShardConfig,
     store: Store<E>,
     connections: Slab<Connection>,
+    /// Connections that have not completed their handshake.
+    handshaking: usize,
     /// Connections whose frames are to be looked at.
     ready: Vec<ConnectionId>,
     /// Connections with output for the driver.
@@ -188,6 +190,7 @@ impl<E: Environment> Shard<E> {
             config,
             store,
             connections: Slab::default(),
+            handshaking: 0,
             ready: Vec::new(),
             writable: Vec::new(),
             readable: Vec::new(),
@@ -247,6 +250,9 @@ impl<E: Environment> Shard<E> {
         if self.now.monotonic_ms >= self.last_sweep_ms + SWEEP_INTERVAL_MS {
             self.last_sweep_ms = self.now.monotonic_ms;
             self.expire_waiting();
+            if self.handshaking > 0 {
+                self.expire_handshakes();
+            }
         }
         let (asked_ms, requests) = self.last_residency;
         if self.counters.requests != requests && self.now.monotonic_ms >= asked_ms + RESIDENCY_INTERVAL_MS {
@@ -266,8 +272,8 @@ impl<E: Environment> Shard<E> {
     pub fn sleep_ms_max(&self, now: Now) -> Option<u64> {
         let expiry = self.store.next_tick_ms().map(|due| due.saturating_sub(now.wall_ms));
         let marker = self.last_log_write_ms.map(|last| (last + IDLE_BEFORE_MARKER_MS).saturating_sub(now.monotonic_ms));
-        let sweep =
-            self.has_waiting().then(|| (self.last_sweep_ms + SWEEP_INTERVAL_MS).saturating_sub(now.monotonic_ms));
+        let sweeps = self.has_waiting() || self.handshaking > 0;
+        let sweep = sweeps.then(|| (self.last_sweep_ms + SWEEP_INTERVAL_MS).saturating_sub(now.monotonic_ms));
         [expiry, marker, sweep].into_iter().flatten().min().map(|ms| ms.max(1))
     }
 
@@ -289,7 +295,7 @@ impl<E: Environment> Shard<E> {
     /// The write's failure: the node must stop, and nothing more is acknowledged.
     pub fn finish_log_write(&mut self, write: LogWrite<E::File>, result: io::Result<()>, now: Now) -> Result<()> {
         self.now = now;
-        self.last_log_write_ms = if write.buffer.len() > 0 { Some(now.monotonic_ms) } else { self.last_log_write_ms };
+        self.last_log_write_ms = Some(now.monotonic_ms);
         self.store.finish_log_write(write, result, &mut self.outcomes)?;
         self.settle_outcomes();
         Ok(())
