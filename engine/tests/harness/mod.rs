@@ -2,19 +2,58 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod crashes;
+pub mod history;
+pub mod workload;
+
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
+use std::rc::Rc;
 
 use corelode_engine::cursor::Stop;
-use corelode_engine::data_directory::{DataDirectory, OpenOptions, core_of, open_data_directory};
+use corelode_engine::data_directory::{DataDirectory, OpenOptions, RecoveryReport, core_of, open_data_directory};
 use corelode_engine::env::{Environment, LogMode};
-use corelode_engine::ids::{PartitionId, Revision};
+use corelode_engine::ids::{LogTime, PartitionId, Revision};
 use corelode_engine::io_buffer::IoBuffer;
-use corelode_engine::partition::{Durability, Outcome, Proposal, Write, WriteChange};
+use corelode_engine::job::JobDone;
+use corelode_engine::partition::{Durability, Outcome, Proposal, ReadPoint, Write, WriteChange};
 use corelode_engine::row::Keyspace;
-use corelode_engine::store::Store;
+use corelode_engine::store::{Store, StoreCounters};
 use corelode_engine::tree::ReadOptions;
 use corelode_engine::{Error, Result, job};
+
+pub use history::{History, State};
+
+/// A value as a reader finds it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Value {
+    pub bytes: Vec<u8>,
+    pub revision: Revision,
+    pub deadline: Option<LogTime>,
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = &self.bytes[..self.bytes.len().min(24)];
+        write!(formatter, "{}... of {} bytes", head.escape_ascii(), self.bytes.len())?;
+        write!(formatter, " at revision {} until {:?}", self.revision, self.deadline)
+    }
+}
+
+/// How maintenance runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Jobs {
+    /// Each to its end, between two turns.
+    #[default]
+    Inline,
+    /// As tasks beside the log's writes.
+    Beside,
+}
+
+/// The end of a job and the core it belongs to.
+type Ended<E> = (usize, JobDone<E>);
 
 /// Stores of all cores of a data directory, with their I/O done inline.
 pub struct Node<E: Environment> {
@@ -22,15 +61,36 @@ pub struct Node<E: Environment> {
     pub stores: Vec<Store<E>>,
     pub outcomes: Vec<Outcome>,
     pub partition_count: u16,
+    pub report: RecoveryReport,
+    /// What was proposed and acknowledged.
+    pub history: History,
+    pub jobs: Jobs,
+    jobs_running: Rc<Cell<usize>>,
+    jobs_ended: Rc<RefCell<Vec<Ended<E>>>>,
     _lock: E::DirectoryLock,
 }
 
 impl<E: Environment> Node<E> {
     pub async fn open(environment: &E, directory: &Path, options: OpenOptions) -> Result<Self> {
-        let DataDirectory { cores, identity, lock, .. } = open_data_directory(environment, directory, options).await?;
-        let stores = cores.into_iter().map(|core| core.into_store()).collect();
-        let partition_count = identity.partition_count;
-        Ok(Self { environment: environment.clone(), stores, outcomes: Vec::new(), partition_count, _lock: lock })
+        Self::open_with(environment, directory, options, &History::default()).await
+    }
+
+    /// Opens, and writes down in `history` what happens from here on.
+    pub async fn open_with(environment: &E, directory: &Path, options: OpenOptions, history: &History) -> Result<Self> {
+        let opened = open_data_directory(environment, directory, options).await?;
+        let DataDirectory { cores, identity, lock, report, .. } = opened;
+        Ok(Self {
+            environment: environment.clone(),
+            stores: cores.into_iter().map(|core| core.into_store()).collect(),
+            outcomes: Vec::new(),
+            partition_count: identity.partition_count,
+            report,
+            history: history.clone(),
+            jobs: Jobs::Inline,
+            jobs_running: Rc::default(),
+            jobs_ended: Rc::default(),
+            _lock: lock,
+        })
     }
 
     fn core_of(&self, partition: PartitionId) -> usize {
@@ -40,6 +100,10 @@ impl<E: Environment> Node<E> {
     pub fn store(&mut self, partition: PartitionId) -> &mut Store<E> {
         let core = self.core_of(partition);
         &mut self.stores[core]
+    }
+
+    pub fn counters(&self) -> Vec<StoreCounters> {
+        self.stores.iter().map(Store::counters).collect()
     }
 
     /// Proposes without waiting; flushes in the way are carried out first.
@@ -52,7 +116,10 @@ impl<E: Environment> Node<E> {
         loop {
             let now_ms = self.environment.wall_clock_ms();
             match self.store(partition).propose(partition, write, durability, now_ms) {
-                Ok(proposal) => return Ok(proposal),
+                Ok(proposal) => {
+                    self.history.proposed(partition, proposal, write, now_ms);
+                    return Ok(proposal);
+                }
                 Err(_busy) => self.settle().await?,
             }
         }
@@ -61,24 +128,45 @@ impl<E: Environment> Node<E> {
     /// One turn's log write of every core, if one is due.
     pub async fn write_logs(&mut self) -> Result<bool> {
         let mut wrote = false;
-        for store in &mut self.stores {
-            store.seal(&mut self.outcomes);
-            if let Some(mut write) = store.start_log_write() {
+        for core in 0..self.stores.len() {
+            self.stores[core].seal(&mut self.outcomes);
+            self.note_outcomes();
+            if let Some(mut write) = self.stores[core].start_log_write() {
                 let buffer = std::mem::take(&mut write.buffer);
                 let (mut result, buffer) = self.environment.write_at(&write.file, buffer, write.offset).await;
                 write.buffer = buffer;
                 if result.is_ok() && write.mode == LogMode::BufferedThenSync {
                     result = self.environment.sync_data(&write.file).await;
                 }
-                store.finish_log_write(write, result, &mut self.outcomes)?;
+                self.stores[core].finish_log_write(write, result, &mut self.outcomes)?;
+                self.note_outcomes();
                 wrote = true;
             }
         }
         Ok(wrote)
     }
 
-    /// Runs one maintenance job of every core, if there is one.
+    /// Writes down at once what is acknowledged: the machine may crash at the next step.
+    fn note_outcomes(&mut self) {
+        for outcome in std::mem::take(&mut self.outcomes) {
+            if outcome.is_durable {
+                let history = self.history.clone();
+                let partition = self.store(outcome.partition).partition(outcome.partition).expect("its core owns it");
+                let log_time = partition.is_all_durable().then(|| partition.read_point().log_time);
+                history.durable(outcome.partition, outcome.index.0, log_time);
+            }
+        }
+    }
+
+    /// Runs one maintenance job of every core, if there is one, or starts all of them.
     pub async fn run_jobs(&mut self) -> Result<bool> {
+        match self.jobs {
+            Jobs::Inline => self.run_jobs_inline().await,
+            Jobs::Beside => self.run_jobs_beside().await,
+        }
+    }
+
+    async fn run_jobs_inline(&mut self) -> Result<bool> {
         let mut ran = false;
         for store in &mut self.stores {
             if let Some(job) = store.next_job() {
@@ -90,77 +178,132 @@ impl<E: Environment> Node<E> {
         Ok(ran)
     }
 
-    /// Everything that is under way comes to an end.
+    async fn run_jobs_beside(&mut self) -> Result<bool> {
+        for (core, store) in self.stores.iter_mut().enumerate() {
+            while let Some(job) = store.next_job() {
+                let (running, ended) = (Rc::clone(&self.jobs_running), Rc::clone(&self.jobs_ended));
+                let environment = self.environment.clone();
+                running.update(|count| count + 1);
+                self.environment.spawn(async move {
+                    let done = job::run(environment, job).await;
+                    running.update(|count| count - 1);
+                    ended.borrow_mut().push((core, done));
+                });
+            }
+        }
+        self.environment.yield_now().await;
+        let ended = self.jobs_ended.take();
+        let is_busy = !ended.is_empty() || self.jobs_running.get() > 0;
+        for (core, done) in ended {
+            self.stores[core].job_done(done)?;
+        }
+        Ok(is_busy)
+    }
+
+    /// Everything that is under way comes to an end, or waits for time to pass.
     pub async fn settle(&mut self) -> Result<()> {
         while self.write_logs().await? | self.run_jobs().await? {}
+        self.tick().await
+    }
+
+    /// Does what time asks for.
+    pub async fn tick(&mut self) -> Result<()> {
+        for core in 0..self.stores.len() {
+            let now_ms = self.environment.wall_clock_ms();
+            while let Err(stop) = self.stores[core].tick(now_ms) {
+                self.resolve(core, stop).await?;
+            }
+        }
         Ok(())
     }
 
-    /// Writes and waits for the outcome.
-    pub async fn write(&mut self, partition: PartitionId, write: &Write<'_>) -> Result<Revision> {
+    /// Leaves the log as a shutdown does: everything written and marked.
+    pub async fn mark_logs(&mut self) -> Result<()> {
+        self.settle().await?;
+        for store in &mut self.stores {
+            store.mark_log();
+        }
+        self.settle().await
+    }
+
+    /// Freezes and flushes all memtables.
+    pub async fn flush(&mut self) -> Result<()> {
+        self.settle().await?;
+        for store in &mut self.stores {
+            store.flush_all();
+        }
+        self.settle().await
+    }
+
+    /// Writes and waits until it is durable.
+    pub async fn write(&mut self, partition: PartitionId, write: &Write<'_>) -> Result<()> {
         let proposal = self.propose(partition, write, Durability::Synced).await?;
         loop {
             self.write_logs().await?;
-            let is_ours = |outcome: &Outcome| {
-                outcome.partition == partition && outcome.index == proposal.position.index && outcome.is_durable
-            };
-            if let Some(outcome) = self.outcomes.iter().find(|outcome| is_ours(outcome)) {
-                let revision = Revision(outcome.first_revision.0 + u64::from(proposal.ordinal));
-                self.outcomes.clear();
-                return Ok(revision);
+            if self.history.durable_index(partition) >= proposal.position.index.0 {
+                return Ok(());
             }
             self.run_jobs().await?;
         }
     }
 
-    pub async fn put(&mut self, partition: PartitionId, key: &[u8], value: &[u8]) -> Result<Revision> {
+    pub async fn put(&mut self, partition: PartitionId, key: &[u8], value: &[u8]) -> Result<()> {
         self.write(partition, &put(key, value)).await
     }
 
-    pub async fn delete(&mut self, partition: PartitionId, key: &[u8]) -> Result<Revision> {
+    pub async fn delete(&mut self, partition: PartitionId, key: &[u8]) -> Result<()> {
         self.write(partition, &Write { key, change: WriteChange::Delete }).await
     }
 
-    pub async fn get(&mut self, partition: PartitionId, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    pub async fn get(&mut self, partition: PartitionId, key: &[u8]) -> Result<Option<Value>> {
         loop {
-            let mut value = Vec::new();
-            match self.store(partition).get(partition, key, &mut value) {
+            let mut bytes = Vec::new();
+            match self.store(partition).get(partition, key, &mut bytes) {
                 Ok(answer) => {
-                    if let Some(found) = answer.found {
-                        assert_eq!(crc32fast::hash(&value), found.value_crc, "the value is the writer's");
-                    }
-                    return Ok(answer.found.map(|_| value));
+                    return Ok(answer.found.map(|found| {
+                        assert_eq!(crc32fast::hash(&bytes), found.value_crc, "the value is the writer's");
+                        Value { bytes, revision: found.revision, deadline: found.deadline }
+                    }));
                 }
-                Err(stop) => self.resolve(partition, stop).await?,
+                Err(stop) => self.resolve(self.core_of(partition), stop).await?,
             }
         }
     }
 
     /// All visible rows of a partition.
     pub async fn scan(&mut self, partition: PartitionId) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+        let point = self.store(partition).partition(partition).expect("owned").read_point();
+        let rows = self.scan_at(partition, Keyspace::Data, point).await?;
+        Ok(rows.into_iter().map(|(key, value)| (key, value.bytes)).collect())
+    }
+
+    /// The rows of a keyspace that are visible at `point`.
+    pub async fn scan_at(&mut self, partition: PartitionId, keyspace: Keyspace, point: ReadPoint) -> Result<State> {
+        let mut rows = State::new();
         loop {
-            let store = self.store(partition);
-            let point = store.partition(partition).expect("owned").read_point();
-            let options = ReadOptions { keyspace: Keyspace::Data, start: b"", end: None, point };
-            let mut rows = BTreeMap::new();
-            let outcome = store.scan(partition, &options, |row| {
-                assert!(rows.insert(row.row_key.key.to_vec(), row.value.to_vec()).is_none(), "each key once");
+            // As a server does: after a miss the walk goes on behind the last row.
+            let start = rows.last_key_value().map_or_else(Vec::new, |(key, _)| [key.as_slice(), &[0]].concat());
+            let options = ReadOptions { keyspace, start: &start, end: None, point };
+            let outcome = self.store(partition).scan(partition, &options, |row| {
+                assert_eq!(crc32fast::hash(row.value), row.value_crc, "the value is the writer's");
+                let value = Value { bytes: row.value.to_vec(), revision: row.row_key.revision, deadline: row.deadline };
+                assert!(rows.insert(row.row_key.key.to_vec(), value).is_none(), "each key once");
                 true
             });
             match outcome {
                 Ok(()) => return Ok(rows),
-                Err(stop) => self.resolve(partition, stop).await?,
+                Err(stop) => self.resolve(self.core_of(partition), stop).await?,
             }
         }
     }
 
-    async fn resolve(&mut self, partition: PartitionId, stop: Stop<E::File>) -> Result<()> {
+    async fn resolve(&mut self, core: usize, stop: Stop<E::File>) -> Result<()> {
         match stop {
             Stop::Corruption(corruption) => Err(Error::Corruption(corruption)),
             Stop::Miss(read) => {
                 let buffer = IoBuffer::zeroed(read.handle.length as usize);
                 let (result, buffer) = self.environment.read_at(&read.file, buffer, read.handle.offset).await;
-                self.store(partition).block_read(&read, &buffer, result)
+                self.stores[core].block_read(&read, &buffer, result)
             }
         }
     }
@@ -168,4 +311,8 @@ impl<E: Environment> Node<E> {
 
 pub fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Write<'a> {
     Write { key, change: WriteChange::Put { value, value_crc: crc32fast::hash(value), ttl_ms: None } }
+}
+
+pub fn put_for<'a>(key: &'a [u8], value: &'a [u8], ttl_ms: u64) -> Write<'a> {
+    Write { key, change: WriteChange::Put { value, value_crc: crc32fast::hash(value), ttl_ms: Some(ttl_ms) } }
 }
