@@ -9,6 +9,8 @@
 //! The hash buckets answer a point read without the binary search over restart points, as RocksDB's data block hash index does: a bucket
 //! holds the restart interval of the keys that hash there, [`BUCKET_EMPTY`], or [`BUCKET_COLLISION`].
 
+use std::cmp::Ordering;
+
 use crate::ids::{LogTime, Revision};
 use crate::row::{Keyspace, Row, RowKey, RowKind};
 
@@ -185,6 +187,39 @@ impl<'a> Block<'a> {
         head.row_key(self.rows.get(head.suffix_start..head.value_start).ok_or(Malformed)?)
     }
 
+    /// The newest version of a key that is not newer than `target`; `hash` is that of the key.
+    ///
+    /// Keys are compared where they stand: a row that shares more with the one before it than that one shares with the target stands on
+    /// the same side of it, and one that shares less stands behind it.
+    pub(crate) fn find(&self, target: RowKey<'a>, hash: u64) -> Result<Option<FoundRow<'a>>, Malformed> {
+        let Some(mut at) = self.start_of_key(target, hash)? else { return Ok(None) };
+        // How many bytes of the target's keyspace and key the row before has.
+        let mut common = 0;
+        while at < self.rows.len() {
+            let head = RowHead::parse(self.rows, at)?;
+            at = head.value_end;
+            match head.shared_length {
+                // At a restart nothing is shared, though it may be in common.
+                0 => common = 0,
+                shared if shared > common => continue,
+                shared if shared < common => return Ok(None),
+                _ => {}
+            }
+            let suffix = self.rows.get(head.suffix_start..head.value_start).ok_or(Malformed)?;
+            let (ordering, matched) = compare_from(common, suffix, target);
+            common += matched;
+            match ordering {
+                Ordering::Less => {}
+                Ordering::Equal if head.revision > target.revision => {}
+                Ordering::Equal => {
+                    return Ok(Some(FoundRow { head, value: &self.rows[head.value_start..head.value_end] }));
+                }
+                Ordering::Greater => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
     /// Where to begin looking for the versions of a key; `None` if the block surely has none.
     fn start_of_key(&self, target: RowKey<'_>, hash: u64) -> Result<Option<usize>, Malformed> {
         let bucket =
@@ -194,6 +229,33 @@ impl<'a> Block<'a> {
             BUCKET_COLLISION => self.interval_of(target).and_then(|interval| self.restart(interval)).map(Some),
             interval => self.restart(usize::from(interval)).map(Some),
         }
+    }
+}
+
+/// How a key that goes on with `suffix` orders to the target, which has its first `common` bytes, and how many more it has.
+fn compare_from(common: usize, suffix: &[u8], target: RowKey<'_>) -> (Ordering, usize) {
+    let keyspace = [target.keyspace as u8];
+    let (first, rest): (&[u8], &[u8]) = match common.checked_sub(1) {
+        None => (&keyspace, target.key),
+        Some(common) => (&[], target.key.get(common..).unwrap_or_default()),
+    };
+    let mut expected = first.iter().chain(rest);
+    let matched = suffix.iter().zip(expected.clone()).take_while(|(a, b)| a == b).count();
+    (suffix[matched..].first().cmp(&expected.nth(matched)), matched)
+}
+
+/// A row that a point read found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FoundRow<'a> {
+    head: RowHead,
+    value: &'a [u8],
+}
+
+impl<'a> FoundRow<'a> {
+    /// The row, whose key is the one that was looked for.
+    pub(crate) fn row(&self, target: RowKey<'a>) -> Row<'a> {
+        let RowHead { kind, revision, deadline, value_crc, .. } = self.head;
+        Row { row_key: RowKey { revision, ..target }, kind, deadline, value_crc, value: self.value }
     }
 }
 
@@ -275,15 +337,6 @@ impl BlockCursor {
         self.head = None;
         let start = block.restart(block.interval_of(target)?)?;
         self.seek_from(block, start, target)
-    }
-
-    /// As [`seek`](Self::seek), for a point read of the key with this hash: past the end if the block surely has no version of the key.
-    pub(crate) fn seek_key(&mut self, block: Block<'_>, target: RowKey<'_>, hash: u64) -> Result<(), Malformed> {
-        self.head = None;
-        match block.start_of_key(target, hash)? {
-            Some(start) => self.seek_from(block, start, target),
-            None => Ok(()),
-        }
     }
 
     fn seek_from(&mut self, block: Block<'_>, start: usize, target: RowKey<'_>) -> Result<(), Malformed> {

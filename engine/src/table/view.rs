@@ -12,7 +12,7 @@ use crate::error::Corruption;
 use crate::limits::DIRECT_IO_ALIGNMENT;
 use crate::row::{Keyspace, Row, RowKey};
 
-use super::block::{Block, BlockCursor, Malformed};
+use super::block::{Block, Malformed};
 use super::block_codec::{StoredBlock, is_compressed, load_block, plain_bytes};
 use super::filter::key_hash;
 use super::index::BlockHandle;
@@ -180,16 +180,12 @@ impl<E: Environment> TableView<E> {
             return Ok(false);
         }
         let bytes = source.block(self, index)?;
-        let mut cursor = BlockCursor::default();
-        let malformed = |_: Malformed| self.malformed(index);
-        cursor.seek_key(Block::new(&bytes).map_err(malformed)?, target, hash).map_err(malformed)?;
-        match cursor.row(&bytes) {
-            Some(row) if row.row_key.keyspace == target.keyspace && row.row_key.key == target.key => {
-                visit(row);
-                Ok(true)
-            }
-            _ => Ok(false),
+        let block = Block::new(&bytes).map_err(|Malformed| self.malformed(index))?;
+        let found = block.find(target, hash).map_err(|Malformed| self.malformed(index))?;
+        if let Some(found) = found {
+            visit(found.row(target));
         }
+        Ok(found.is_some())
     }
 
     pub(crate) fn malformed(&self, block: usize) -> Stop<E::File> {

@@ -188,8 +188,7 @@ proptest! {
         }
         let _ = cursor.seek(block, target);
         let _ = cursor.row(&bytes);
-        let _ = cursor.seek_key(block, target, filter::key_hash(target.keyspace, target.key));
-        let _ = cursor.row(&bytes);
+        let _ = block.find(target, filter::key_hash(target.keyspace, target.key));
     }
 
     #[test]
