@@ -23,6 +23,7 @@ use super::connection::{self, ConnectionIo};
 use super::files::{LogFile, read_block};
 use super::mailbox::{Mailbox, Sender};
 use super::notify::Notify;
+use super::socket;
 use crate::message::Message;
 use crate::shard::{ConnectionId, Core, Now, Shard, ShardConfig};
 
@@ -152,7 +153,8 @@ fn turn(
         if let Some(adopted) = adopted {
             let stream = std::net::TcpStream::from(adopted.socket.try_clone().map_err(|error| socket_error(&error))?);
             let id = core.shard.borrow_mut().connection_adopted(&adopted);
-            match monoio::net::TcpStream::from_std(stream) {
+            let unblocked = stream.set_nonblocking(socket::must_not_block());
+            match unblocked.and_then(|()| monoio::net::TcpStream::from_std(stream)) {
                 Ok(stream) => connection::start(core, id, stream),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be taken over");
@@ -247,7 +249,8 @@ fn take_failure(core: &CoreRuntime) -> Result<()> {
 }
 
 async fn accept_loop(core: Rc<CoreRuntime>, listener: TcpListener) {
-    let listener = match monoio::net::TcpListener::from_std(listener) {
+    let unblocked = listener.set_nonblocking(socket::must_not_block());
+    let listener = match unblocked.and_then(|()| monoio::net::TcpListener::from_std(listener)) {
         Ok(listener) => listener,
         Err(error) => {
             *core.failure.borrow_mut() = Some(socket_error(&error));

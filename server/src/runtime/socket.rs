@@ -32,6 +32,11 @@ pub(super) fn into_fd(reader: TcpOwnedReadHalf, writer: TcpOwnedWriteHalf) -> Ow
     unsafe { OwnedFd::from_raw_fd(stream.into_raw_fd()) }
 }
 
+/// Whether sockets must be set not to block: epoll needs it, and the ring must not have it.
+pub(super) fn must_not_block() -> bool {
+    !monoio::utils::detect_uring()
+}
+
 /// Ends both directions, so that a read under way comes back with nothing.
 pub(super) fn shut_down(writer: &TcpOwnedWriteHalf) {
     // SAFETY: the stream is alive while the half is borrowed, only its descriptor is copied out, and nothing else runs on this
