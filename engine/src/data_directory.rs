@@ -218,6 +218,11 @@ impl<E: Environment> Opening<'_, E> {
         directory: PathBuf,
     ) -> Result<PartitionParts<E>> {
         let stored = Manifest::read(self.environment, &directory).await?;
+        if stored.is_some() {
+            // A process that was killed may have renamed it into place in the kernel's memory only. Tables that it does not name are
+            // removed next, and log segments reused by what it says is flushed: before, it must be the one that a power cut leaves.
+            sync_directory(self.environment, &directory).await?;
+        }
         let manifest = stored.unwrap_or_else(|| Manifest::new(id, slots, stream_of(id)));
         if manifest.partition != id || manifest.stream != stream_of(id) {
             let message = format!("the manifest is that of partition {}", manifest.partition);

@@ -114,6 +114,9 @@ pub async fn recover_log<E: Environment>(
     log: LogId,
     flushed: impl Fn(StreamId) -> LogPosition,
 ) -> Result<RecoveredLog<E::File>> {
+    // A process that was killed may have left names that are in the kernel's memory only. Batches written to such a segment, however
+    // durable, would be gone with its name.
+    environment.sync_directory(directory).await.map_err(|error| Error::io("sync", directory, error))?;
     let mut recovered = RecoveredLog::empty(log);
     let mut opened = Vec::new();
     let mut suspects = Vec::new();

@@ -8,16 +8,14 @@ use std::rc::Rc;
 
 use corelode_engine::data_directory::OpenOptions;
 use corelode_engine::env::simulated::{
-    CrashPolicy, DiskImage, PathClass, SimulatedEnvironment, SimulationOptions, Step, StepKind,
+    CrashPolicy, DiskAtStep, DiskImage, PathClass, SimulatedEnvironment, SimulationOptions, Step, StepKind,
 };
 use corelode_engine::ids::PartitionId;
 
 use super::workload::sentence;
-use super::{History, Node, put};
+use super::{History, Node};
 
 pub const DIRECTORY: &str = "/data";
-/// So many steps of each work are crashed in any case.
-const FIRST_STEPS: u64 = 6;
 
 /// Keeps freed memory for use again. An enumeration makes and drops thousands of machines, and returning their memory to the kernel took
 /// two thirds of its time.
@@ -36,6 +34,8 @@ pub fn keep_freed_memory() {
 pub struct Extent {
     /// Every how many changes of the disk.
     pub stride: u64,
+    /// The first changes of each kind of work are tried in any case.
+    pub first: u64,
     /// Seeds of each policy that leaves something to chance.
     pub seeds: u64,
 }
@@ -49,7 +49,7 @@ impl Extent {
     /// More of them if `CORELODE_TEST_CRASH_STEPS=all`, else as given.
     pub fn or_every(self, stride: u64) -> Self {
         let is_all = std::env::var("CORELODE_TEST_CRASH_STEPS").is_ok_and(|value| value == "all");
-        if is_all { Self { stride, seeds: self.seeds.max(4) } } else { self }
+        if is_all { Self { stride, seeds: self.seeds.max(4), ..self } } else { self }
     }
 
     fn policies(self) -> impl Iterator<Item = (CrashPolicy, u64)> {
@@ -155,13 +155,40 @@ pub fn crash_everywhere(
     extent: Extent,
     mut check: impl FnMut(&DiskImage) -> Result<(), String> + 'static,
 ) -> Rc<RefCell<Coverage>> {
+    visit_steps(environment, extent, move |step, disk, images| {
+        extent.policies().try_for_each(|(policy, seed)| {
+            *images += 1;
+            // Each step has dice of its own.
+            let image = disk.crash_image(policy, step.index.wrapping_mul(0x9e37_79b9) ^ seed);
+            check(&image).map_err(|message| format!("crash at [{step}] as {policy:?} with seed {seed}: {message}"))
+        })
+    })
+}
+
+/// Checks the disk that the next process finds if this one is killed at any coming step and the machine goes on.
+pub fn kill_everywhere(
+    environment: &SimulatedEnvironment,
+    extent: Extent,
+    mut check: impl FnMut(&DiskImage) -> Result<(), String> + 'static,
+) -> Rc<RefCell<Coverage>> {
+    visit_steps(environment, extent, move |step, disk, images| {
+        *images += 1;
+        check(&disk.kill_image()).map_err(|message| format!("kill at [{step}]: {message}"))
+    })
+}
+
+fn visit_steps(
+    environment: &SimulatedEnvironment,
+    extent: Extent,
+    mut visit: impl FnMut(&Step, &DiskAtStep<'_>, &mut u64) -> Result<(), String> + 'static,
+) -> Rc<RefCell<Coverage>> {
     keep_freed_memory();
     let coverage = Rc::new(RefCell::new(Coverage::default()));
     let shared = Rc::clone(&coverage);
     let mut changes = 0_u64;
     let mut seen = BTreeMap::new();
     environment.observe_steps(move |step, disk| {
-        let mut coverage = shared.borrow_mut();
+        let coverage = &mut *shared.borrow_mut();
         let work = coverage.classify(step);
         if coverage.failure.is_some() {
             return;
@@ -173,19 +200,11 @@ pub fn crash_everywhere(
         // Rare work is crashed at its first steps whatever the stride.
         let nth = *seen.entry(work).and_modify(|count| *count += 1).or_insert(1);
         changes += 1;
-        if nth > FIRST_STEPS && !changes.is_multiple_of(extent.stride) {
+        if nth > extent.first && !changes.is_multiple_of(extent.stride) {
             return;
         }
         *coverage.steps.entry(work).or_default() += 1;
-        for (policy, seed) in extent.policies() {
-            coverage.images += 1;
-            // Each step has dice of its own.
-            let image = disk.crash_image(policy, step.index.wrapping_mul(0x9e37_79b9) ^ seed);
-            if let Err(message) = check(&image) {
-                coverage.failure = Some(format!("crash at [{step}] as {policy:?} with seed {seed}: {message}"));
-                return;
-            }
-        }
+        coverage.failure = visit(step, disk, &mut coverage.images).err();
     });
     coverage
 }
@@ -225,7 +244,8 @@ pub async fn open_and_check(
     Ok(node)
 }
 
-async fn write_a_little(node: &mut Node<SimulatedEnvironment>) -> Result<(), String> {
+/// Writes to each partition, until it is durable.
+pub async fn write_a_little(node: &mut Node<SimulatedEnvironment>) -> Result<(), String> {
     for number in 0..node.partition_count {
         let (partition, key) = (PartitionId(number), format!("key-{number:02}").into_bytes());
         node.put(partition, &key, b"after the crash").await.map_err(sentence)?;

@@ -1,6 +1,6 @@
 //! Drives stores over any environment, one step at a time: what a server's driver does, without threads.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses a part of it")]
 
 pub mod crashes;
 pub mod history;

@@ -194,6 +194,16 @@ impl Content {
         self.length = end.max(self.length);
     }
 
+    /// What the end of a process leaves of the file: the kernel completes what it was given, and writes it back when it likes.
+    pub(super) fn after_kill(&self) -> Self {
+        let mut survivor = self.clone();
+        let in_flight: Vec<_> = survivor.in_flight.keys().copied().collect();
+        for write in in_flight {
+            survivor.end_write(write, false);
+        }
+        survivor
+    }
+
     /// What a crash leaves of the file.
     pub(super) fn after_crash(&self, survival: Survival, dice: &mut Dice) -> Self {
         if self.versions.is_empty() && self.lengths.is_empty() && self.in_flight.is_empty() {

@@ -221,6 +221,18 @@ impl Disk {
     }
 }
 
+impl Disk {
+    /// The disk as the next process finds it when this one is killed: nothing is lost, and what was not durable is not yet.
+    pub(super) fn after_kill(&self) -> Self {
+        let after_kill = |node: &Node| match node {
+            Node::File(content) => Node::File(content.after_kill()),
+            Node::Directory(directory) => Node::Directory(directory.clone()),
+        };
+        let nodes = self.nodes.iter().map(|(&inode, node)| (inode, after_kill(node)));
+        Self { nodes: nodes.collect(), inode_next: self.inode_next }
+    }
+}
+
 /// The names that a path goes through.
 fn names(path: &Path) -> io::Result<Vec<&str>> {
     let mut names = Vec::new();

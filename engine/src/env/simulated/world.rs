@@ -51,6 +51,13 @@ impl DiskAtStep<'_> {
     pub fn crash_image(&self, policy: CrashPolicy, seed: u64) -> DiskImage {
         DiskImage { disk: self.disk.after_crash(policy, seed) }
     }
+
+    /// The disk as the next process finds it if this one is killed now and the machine goes on: complete, but no more durable than it was,
+    /// so that a later crash of the machine may still lose what was never synced.
+    #[must_use]
+    pub fn kill_image(&self) -> DiskImage {
+        DiskImage { disk: self.disk.after_kill() }
+    }
 }
 
 /// What a sync that was asked for covers: later writes it does not.
