@@ -3,34 +3,31 @@
 use corelode_engine::env::Environment;
 use corelode_engine::partition::Durability;
 use corelode_net::body::{BatchOperation, BatchReplyWriter, BatchRequest, BatchResult, Found, Value};
-use corelode_net::{ErrorCode, ReplyHead, Revision};
+use corelode_net::limits::BODY_SIZE_BYTES_MAX;
+use corelode_net::{ErrorCode, Revision};
 
 use super::execute::durability_on_wire;
 use super::frames::{durability, read_level};
-use super::{BatchId, ConnectionId, Operation, OperationResult, ReplyTo, Request, Shard};
+use super::{BatchId, ClientReply, Operation, OperationResult, ReplyTo, Request, Shard};
 
 /// A batch whose results gather.
 pub(super) struct Batch {
-    connection: ConnectionId,
-    head: ReplyHead,
+    client: ClientReply,
     durability: Durability,
     results: Vec<Option<OperationResult<Vec<u8>>>>,
     missing: usize,
+    /// Bytes of values that gathered; what would not fit the reply is let go at once.
+    value_bytes: usize,
 }
 
 impl<E: Environment> Shard<E> {
-    pub(super) fn execute_batch(
-        &mut self,
-        connection: ConnectionId,
-        head: ReplyHead,
-        deadline_ms: u64,
-        request: &BatchRequest<'_>,
-    ) {
+    pub(super) fn execute_batch(&mut self, client: ClientReply, deadline_ms: u64, request: &BatchRequest<'_>) {
         self.batch_last += 1;
         let batch = BatchId(self.batch_last);
         let (level, durability) = (read_level(request.level), durability(request.durability));
         let count = request.count();
-        self.batches.insert(batch, Batch { connection, head, durability, results: vec![None; count], missing: count });
+        let gathering = Batch { client, durability, results: vec![None; count], missing: count, value_bytes: 0 };
+        self.batches.insert(batch, gathering);
         for (ordinal, item) in (0_u32..).zip(request.items()) {
             let partition = self.config.map.partition_of(item.slot.get());
             let reply_to = ReplyTo::Batch { batch, ordinal };
@@ -55,26 +52,26 @@ impl<E: Environment> Shard<E> {
         let batch = self.batches.get_mut(&id).expect("a batch lives until its last item is done");
         let place = &mut batch.results[ordinal as usize];
         assert!(place.is_none(), "item {ordinal} of {id:?} was answered twice");
-        *place = Some(result);
+        let length = if let OperationResult::Found { value, .. } = &result { value.len() } else { 0 };
+        *place = Some(if batch.value_bytes + length > BODY_SIZE_BYTES_MAX {
+            OperationResult::Failed(ErrorCode::ReplyFull.into())
+        } else {
+            batch.value_bytes += length;
+            result
+        });
         batch.missing -= 1;
         if batch.missing > 0 {
             return;
         }
-        let batch = self.batches.remove(&id).expect("looked up above");
-        let limits = self.config.limits.connection;
-        let Some(connection) = self.connections.get_mut(batch.connection.0) else { return };
-        connection.requests_in_flight -= 1;
-        let durability = durability_on_wire(batch.durability);
-        let mut writer = BatchReplyWriter::begin(&mut connection.output, batch.head, durability, batch.results.len());
-        for result in &batch.results {
-            writer.push(&item_result(result.as_ref().expect("none is missing")));
-        }
-        writer.finish();
-        let goes_on = connection.is_paused && connection.has_room(&limits);
-        self.list_writable(batch.connection);
-        if goes_on {
-            self.list_ready(batch.connection);
-        }
+        let Batch { client, durability, results, .. } = self.batches.remove(&id).expect("looked up above");
+        self.answer(client, |_, output| {
+            let durability = durability_on_wire(durability);
+            let mut writer = BatchReplyWriter::begin(output, client.head, durability, results.len());
+            for result in &results {
+                writer.push(&item_result(result.as_ref().expect("none is missing")));
+            }
+            writer.finish();
+        });
     }
 }
 

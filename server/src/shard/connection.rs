@@ -54,6 +54,7 @@ pub(crate) struct Connection {
     /// Bytes that the driver has taken and not yet written.
     pub(crate) output_in_flight: usize,
     pub(crate) requests_in_flight: usize,
+    pub(crate) bytes_in_flight: usize,
     /// Whether the connection stands in the shard's list of those with output.
     pub(crate) is_listed_writable: bool,
     /// Whether the connection stands in the list of those whose frames are to be looked at.
@@ -77,6 +78,7 @@ impl Connection {
             output: Vec::new(),
             output_in_flight: 0,
             requests_in_flight: 0,
+            bytes_in_flight: 0,
             is_listed_writable: false,
             is_listed_ready: false,
             is_paused: false,
@@ -88,6 +90,7 @@ impl Connection {
     /// Whether another frame may be looked at.
     pub(crate) fn has_room(&self, limits: &ConnectionLimits) -> bool {
         self.requests_in_flight < limits.requests_in_flight_max
+            && self.bytes_in_flight < limits.bytes_in_flight_max
             && self.output.len() + self.output_in_flight < limits.output_bytes_max
     }
 

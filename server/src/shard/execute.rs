@@ -136,7 +136,8 @@ impl<E: Environment> Shard<E> {
 
     /// The store is at a bound: the write waits for room until its deadline, or is refused if too many wait.
     fn block(&mut self, request: Request, operation: Operation<&[u8]>) {
-        if self.blocked.push(Parked { request, operation: operation.into_owned() }).is_err() {
+        let refused = self.blocked.push(Parked { request, operation: operation.into_owned() });
+        if let Some(Parked { request, .. }) = refused {
             self.deliver(request.reply_to, OperationResult::Failed(ErrorCode::Overloaded.into()));
         }
     }

@@ -11,13 +11,15 @@ use corelode_net::{BodyError, ErrorCode, Frame, FrameReader, Opcode, ReplyHead, 
 
 use super::connection::Stage;
 use super::{
-    Connection, ConnectionId, Core, Departure, Failure, Operation, OperationResult, ReadLevel, ReplyTo, Request,
-    ScanPageRequest, Shard,
+    ClientReply, Connection, ConnectionId, Core, Departure, Failure, Operation, OperationResult, ReadLevel, ReplyTo,
+    Request, ScanPageRequest, Shard,
 };
 use crate::message::AdoptedConnection;
 
 /// The grace that clients are told when the server goes, milliseconds.
 const GOODBYE_GRACE_MS: u32 = 5000;
+/// What a request counts as in flight beside its body, bytes.
+const REQUEST_SIZE_BYTES_MIN: usize = 128;
 /// How long a connection may take to complete its handshake, milliseconds.
 const HANDSHAKE_PATIENCE_MS: u64 = 10_000;
 /// The largest page of a scan, bytes of rows.
@@ -189,6 +191,11 @@ impl<E: Environment> Shard<E> {
                 connection.is_paused = true;
                 break;
             }
+            if self.bytes_in_flight >= self.config.limits.bytes_in_flight_max {
+                connection.is_paused = true;
+                self.stalled.push(id);
+                break;
+            }
             match reader.next_frame() {
                 Ok(Some(frame)) => {
                     let is_admitted = self.handle_frame(id, &frame);
@@ -246,18 +253,16 @@ impl<E: Environment> Shard<E> {
 
     fn handle_request(&mut self, id: ConnectionId, frame: &Frame<'_>) {
         let head = ReplyHead::to(&frame.header, self.config.map_epoch);
-        let connection = self.connections.get_mut(id.0).expect("looked up by the caller");
-        connection.requests_in_flight += 1;
-        self.counters.requests += 1;
-        let reply_to = ReplyTo::Client { connection: id, head };
-        let role = connection.role;
+        let client = self.begin_request(id, head, REQUEST_SIZE_BYTES_MIN + frame.body.len());
+        let reply_to = ReplyTo::Client(client);
+        let role = self.connections.get(id.0).expect("looked up by the caller").role;
         let admitted = frame.request().map_err(Refused::Body).and_then(|opcode| match opcode {
             _ if role < opcode.role_required() => Err(Refused::Code(ErrorCode::Forbidden)),
             Opcode::Ping | Opcode::Topology | Opcode::Status => Ok(opcode),
             _ if self.is_draining => Err(Refused::Code(ErrorCode::ShuttingDown)),
             _ => Ok(opcode),
         });
-        let outcome = admitted.and_then(|opcode| self.dispatch(id, head, opcode, frame));
+        let outcome = admitted.and_then(|opcode| self.dispatch(client, opcode, frame));
         match outcome {
             Ok(()) => {}
             Err(Refused::Code(code)) => self.deliver(reply_to, OperationResult::Failed(code.into())),
@@ -271,15 +276,9 @@ impl<E: Environment> Shard<E> {
         }
     }
 
-    fn dispatch(
-        &mut self,
-        id: ConnectionId,
-        head: ReplyHead,
-        opcode: Opcode,
-        frame: &Frame<'_>,
-    ) -> Result<(), Refused> {
+    fn dispatch(&mut self, client: ClientReply, opcode: Opcode, frame: &Frame<'_>) -> Result<(), Refused> {
         let deadline_ms = self.deadline_ms(frame);
-        let reply_to = ReplyTo::Client { connection: id, head };
+        let reply_to = ReplyTo::Client(client);
         let to = |partition| Request { reply_to, partition, deadline_ms };
         match opcode {
             Opcode::Get => {
@@ -308,11 +307,11 @@ impl<E: Environment> Shard<E> {
             }
             Opcode::Batch => {
                 let request = BatchRequest::decode(frame)?;
-                let role = self.connections.get_mut(id.0).expect("looked up by the caller").role;
+                let role = self.connections.get(client.connection.0).expect("looked up by the caller").role;
                 if role < request.role_required() {
                     return Err(Refused::Code(ErrorCode::Forbidden));
                 }
-                self.execute_batch(id, head, deadline_ms, &request);
+                self.execute_batch(client, deadline_ms, &request);
             }
             Opcode::Scan => {
                 let request = ScanRequest::decode(frame)?;
@@ -326,10 +325,10 @@ impl<E: Environment> Shard<E> {
                 self.check_partition(partition)?;
                 self.execute(to(partition), Operation::ReleaseSnapshot { snapshot: request.snapshot.0 });
             }
-            Opcode::Bind => self.bind(id, head, Core(Bind::decode(frame)?.core.0))?,
+            Opcode::Bind => self.bind(client, Core(Bind::decode(frame)?.core.0))?,
             Opcode::Ping => self.deliver(reply_to, OperationResult::Done),
-            Opcode::Topology => self.answer_topology(id, head),
-            Opcode::Status => self.gather_status(id, head),
+            Opcode::Topology => self.answer_topology(client),
+            Opcode::Status => self.gather_status(client),
             _ => return Err(Refused::Body(BodyError::Unsupported { what: opcode.name() })),
         }
         Ok(())
@@ -347,21 +346,22 @@ impl<E: Environment> Shard<E> {
         if partition.0 < self.config.map.partition_count() { Ok(()) } else { Err(Refused::Code(ErrorCode::StaleMap)) }
     }
 
-    fn bind(&mut self, id: ConnectionId, head: ReplyHead, to: Core) -> Result<(), Refused> {
+    fn bind(&mut self, client: ClientReply, to: Core) -> Result<(), Refused> {
         if to.0 >= self.config.map.cores() {
             return Err(Refused::Code(ErrorCode::StaleMap));
         }
-        let connection = self.connections.get_mut(id.0).expect("looked up by the caller");
+        let connection = self.connections.get_mut(client.connection.0).expect("looked up by the caller");
         if connection.requests_in_flight > 1 {
             // Its answers could not follow it; a client binds before it asks for anything.
             return Err(Refused::Body(BodyError::Unsupported { what: "BIND with requests in flight" }));
         }
-        connection.requests_in_flight -= 1;
         if to == self.config.core {
-            self.answer_bind(id, head);
+            let reply = BindReply { core: corelode_net::CoreIndex(to.0) };
+            self.answer(client, |tables, output| reply.encode(client.head, tables, output));
         } else {
-            connection.stage = Stage::Moving { to, head };
-            self.list_writable(id);
+            connection.stage = Stage::Moving { to, head: client.head };
+            // The other core answers; here nothing remains to be said.
+            self.answer(client, |_, _| {});
         }
         Ok(())
     }

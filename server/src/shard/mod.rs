@@ -44,8 +44,8 @@ use crate::message::{AdoptedConnection, Message};
 pub use connection::{ConnectionId, ConnectionLimits};
 pub use map::PartitionMap;
 pub use operation::{
-    BatchId, Core, Failure, ForwardToken, Operation, OperationResult, ReadLevel, ReplyTo, Request, ScanPageRequest,
-    ScanPageResult, ScannedRow,
+    BatchId, ClientReply, Core, Failure, ForwardToken, Operation, OperationResult, ReadLevel, ReplyTo, Request,
+    ScanPageRequest, ScanPageResult, ScannedRow,
 };
 pub use slab::SlabKey;
 
@@ -60,6 +60,8 @@ use waiting::{DurabilityWaiters, Parked, ParkedQueue, WriteWaiters};
 pub struct ShardLimits {
     /// Each connection's.
     pub connection: ConnectionLimits,
+    /// Bytes of requests in flight over all connections; beyond it no further frames are looked at.
+    pub bytes_in_flight_max: usize,
     /// Connections open at once.
     pub connections_max: usize,
     /// Bytes of writes that wait for room in the log or in memory.
@@ -74,6 +76,7 @@ impl Default for ShardLimits {
     fn default() -> Self {
         Self {
             connection: ConnectionLimits::default(),
+            bytes_in_flight_max: 128 * 1024 * 1024,
             connections_max: 10_000,
             blocked_bytes_max: 32 * 1024 * 1024,
             deadline_default_ms: 10_000,
@@ -142,6 +145,9 @@ pub struct Shard<E: Environment> {
     connections: Slab<Connection>,
     /// Connections that have not completed their handshake.
     handshaking: usize,
+    bytes_in_flight: usize,
+    /// Connections that wait for bytes in flight to become fewer.
+    stalled: Vec<ConnectionId>,
     /// Connections whose frames are to be looked at.
     ready: Vec<ConnectionId>,
     /// Connections with output for the driver.
@@ -191,6 +197,8 @@ impl<E: Environment> Shard<E> {
             store,
             connections: Slab::default(),
             handshaking: 0,
+            bytes_in_flight: 0,
+            stalled: Vec::new(),
             ready: Vec::new(),
             writable: Vec::new(),
             readable: Vec::new(),

@@ -142,12 +142,7 @@ pub struct Request {
 #[derive(Clone, Copy, Debug)]
 pub enum ReplyTo {
     /// To a client of this core.
-    Client {
-        /// The connection; it may be gone by then.
-        connection: ConnectionId,
-        /// What the reply's header repeats.
-        head: ReplyHead,
-    },
+    Client(ClientReply),
     /// Into a batch that this core gathers.
     Batch {
         /// The batch.
@@ -162,6 +157,17 @@ pub enum ReplyTo {
         /// What that core knows the request by.
         token: ForwardToken,
     },
+}
+
+/// A client's request that is to be answered.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientReply {
+    /// The connection; it may be gone by then.
+    pub connection: ConnectionId,
+    /// What the reply's header repeats.
+    pub head: ReplyHead,
+    /// The bytes that the request counts as while it is in flight.
+    pub size_bytes: usize,
 }
 
 /// A batch being gathered on a core.

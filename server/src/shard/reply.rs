@@ -6,10 +6,47 @@ use corelode_net::table::{ErrorReply, TableBuilder};
 use corelode_net::{ErrorCode, ReplyHead, Revision, SnapshotToken};
 
 use super::execute::durability_on_wire;
-use super::{OperationResult, ReplyTo, ScanPageResult, Shard};
+use super::{ClientReply, ConnectionId, OperationResult, ReplyTo, ScanPageResult, Shard};
 use crate::message::Message;
 
 impl<E: Environment> Shard<E> {
+    /// Counts a request in: from here until its [answer](Self::answer) it is in flight.
+    pub(super) fn begin_request(
+        &mut self,
+        connection: ConnectionId,
+        head: ReplyHead,
+        size_bytes: usize,
+    ) -> ClientReply {
+        self.counters.requests += 1;
+        self.bytes_in_flight += size_bytes;
+        if let Some(connection) = self.connections.get_mut(connection.0) {
+            connection.requests_in_flight += 1;
+            connection.bytes_in_flight += size_bytes;
+        }
+        ClientReply { connection, head, size_bytes }
+    }
+
+    /// Counts a request out and encodes its answer. A connection that is gone by now gets none.
+    pub(super) fn answer(&mut self, client: ClientReply, encode: impl FnOnce(&mut TableBuilder, &mut Vec<u8>)) {
+        let limits = self.config.limits;
+        let was_full = self.bytes_in_flight >= limits.bytes_in_flight_max;
+        self.bytes_in_flight -= client.size_bytes;
+        if was_full && self.bytes_in_flight < limits.bytes_in_flight_max {
+            for stalled in std::mem::take(&mut self.stalled) {
+                self.list_ready(stalled);
+            }
+        }
+        let Some(connection) = self.connections.get_mut(client.connection.0) else { return };
+        connection.requests_in_flight -= 1;
+        connection.bytes_in_flight -= client.size_bytes;
+        encode(&mut self.tables, &mut connection.output);
+        let goes_on = connection.is_paused && connection.has_room(&limits.connection);
+        self.list_writable(client.connection);
+        if goes_on {
+            self.list_ready(client.connection);
+        }
+    }
+
     /// Sends a result where it belongs. A connection that is gone by now gets nothing.
     pub(super) fn deliver(&mut self, reply_to: ReplyTo, result: OperationResult<&[u8]>) {
         if let OperationResult::Failed(failure) = &result {
@@ -17,16 +54,8 @@ impl<E: Environment> Shard<E> {
             self.counters.overloaded += u64::from(failure.code == ErrorCode::Overloaded);
         }
         match reply_to {
-            ReplyTo::Client { connection: id, head } => {
-                let limits = self.config.limits.connection;
-                let Some(connection) = self.connections.get_mut(id.0) else { return };
-                connection.requests_in_flight -= 1;
-                encode_result(head, &result, &mut self.tables, &mut connection.output);
-                let goes_on = connection.is_paused && connection.has_room(&limits);
-                self.list_writable(id);
-                if goes_on {
-                    self.list_ready(id);
-                }
+            ReplyTo::Client(client) => {
+                self.answer(client, |tables, output| encode_result(client.head, &result, tables, output));
             }
             ReplyTo::Batch { batch, ordinal } => self.batch_item_done(batch, ordinal, result.into_owned()),
             ReplyTo::Peer { core, token } => self.send(core, Message::Result { token, result: result.into_owned() }),

@@ -2,21 +2,20 @@
 
 use corelode_engine::env::Environment;
 use corelode_net::table::{CoreEntry, CoreStatus, Counter, PartitionEntry, Status, Topology, counters as names};
-use corelode_net::{CoreIndex, PartitionId, ReplyHead, Slot};
+use corelode_net::{CoreIndex, PartitionId, Slot};
 
-use super::{ConnectionId, Core, ForwardToken, Shard};
+use super::{ClientReply, Core, ForwardToken, Shard};
 use crate::message::Message;
 
 /// A STATUS that gathers the counters of all cores.
 pub(super) struct StatusGathering {
-    connection: ConnectionId,
-    head: ReplyHead,
+    client: ClientReply,
     cores: Vec<CoreStatus>,
     missing: usize,
 }
 
 impl<E: Environment> Shard<E> {
-    pub(super) fn answer_topology(&mut self, id: ConnectionId, head: ReplyHead) {
+    pub(super) fn answer_topology(&mut self, client: ClientReply) {
         let map = &self.config.map;
         let slot = |number: u16| Slot::new(number).expect("a partition's slots are slots");
         let partitions = map.partitions().map(|(partition, slots)| {
@@ -38,17 +37,13 @@ impl<E: Environment> Shard<E> {
             partitions: partitions.collect(),
             cores: cores.collect(),
         };
-        if let Some(connection) = self.connections.get_mut(id.0) {
-            connection.requests_in_flight -= 1;
-            topology.encode(head, &mut self.tables, &mut connection.output);
-            self.list_writable(id);
-        }
+        self.answer(client, |tables, output| topology.encode(client.head, tables, output));
     }
 
-    pub(super) fn gather_status(&mut self, connection: ConnectionId, head: ReplyHead) {
+    pub(super) fn gather_status(&mut self, client: ClientReply) {
         let token = self.next_token();
         let others = self.config.map.cores() - 1;
-        let gathering = StatusGathering { connection, head, cores: Vec::new(), missing: usize::from(others) + 1 };
+        let gathering = StatusGathering { client, cores: Vec::new(), missing: usize::from(others) + 1 };
         self.statuses.insert(token, gathering);
         let own = self.config.core;
         for core in (0..self.config.map.cores()).map(Core).filter(|&core| core != own) {
@@ -75,11 +70,8 @@ impl<E: Environment> Shard<E> {
             node_id: self.config.handshake.node_id,
             cores: gathering.cores,
         };
-        if let Some(connection) = self.connections.get_mut(gathering.connection.0) {
-            connection.requests_in_flight -= 1;
-            status.encode(gathering.head, &mut self.tables, &mut connection.output);
-            self.list_writable(gathering.connection);
-        }
+        let client = gathering.client;
+        self.answer(client, |tables, output| status.encode(client.head, tables, output));
     }
 
     pub(super) fn status_counters(&self) -> Vec<(&'static str, u64)> {

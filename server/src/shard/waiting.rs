@@ -104,14 +104,14 @@ impl ParkedQueue {
     }
 
     /// Parks a request, or gives it back if the queue is full.
-    pub(crate) fn push(&mut self, parked: Parked) -> Result<(), Parked> {
+    pub(crate) fn push(&mut self, parked: Parked) -> Option<Parked> {
         let size_bytes = parked.operation.size_bytes();
         if self.size_bytes + size_bytes > self.size_bytes_max {
-            return Err(parked);
+            return Some(parked);
         }
         self.size_bytes += size_bytes;
         self.queue.push_back(parked);
-        Ok(())
+        None
     }
 
     pub(crate) fn pop(&mut self) -> Option<Parked> {
