@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p corelode-engine --example embedded -- DIRECTORY [KEYS]`
 
+#![allow(clippy::print_stdout, reason = "an example tells what it sees")]
+
 use std::path::PathBuf;
 use std::time::Instant;
 

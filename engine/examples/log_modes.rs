@@ -3,6 +3,8 @@
 //! Both overwrite a file that was written through once, as the log does; the two take turns, so that a machine whose speed drifts drifts
 //! under both. `cargo run --release -p corelode-engine --example log_modes -- DIRECTORY`
 
+#![allow(clippy::print_stdout, reason = "an example tells what it sees")]
+
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

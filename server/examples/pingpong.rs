@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p corelode-server --example pingpong -- 127.0.0.1:7400 CORE DEPTH COUNT [memory]`
 
+#![allow(clippy::print_stdout, reason = "an example tells what it sees")]
+
 use std::io::{Read, Write};
 use std::time::Instant;
 
