@@ -50,7 +50,6 @@ async fn fill_and_reopen<E: Environment>(environment: &E, directory: &Path) {
         }
         if round == 5 {
             let counters: Vec<_> = node.stores.iter().map(|store| store.counters()).collect();
-            println!("{counters:#?}");
             assert!(counters.iter().all(|counters| counters.flushes > 0));
         }
     }
