@@ -22,6 +22,7 @@ pub(crate) fn long(workspace: &Workspace) -> Result<(), Failure> {
 fn run_steps(workspace: &Workspace, steps: &mut Steps, commit: &report::Commit) -> Result<(), Failure> {
     steps.step("setup", "do by hand what the message says, then run this again", || setup::setup(workspace))?;
     steps.step("build", "mend what the compiler names", || test_run::build(workspace))?;
+    steps.step("release build", "mend what the compiler names", || test_run::build_release(workspace))?;
     let mut figures = Figures::default();
     let tests = steps.step("tests", "the figures and the failed test's output are above", || {
         test_run::run(workspace, Extent::Full, |line| figures.read_line(line))

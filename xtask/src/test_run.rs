@@ -34,6 +34,13 @@ pub(crate) fn build(workspace: &Workspace) -> Result<(), Failure> {
     process::run(quiet(tests.args(["run", "--workspace", "--locked", "--no-run"])))
 }
 
+/// Builds `corelode` as users run it, for tests that measure.
+pub(crate) fn build_release(workspace: &Workspace) -> Result<(), Failure> {
+    let mut program = workspace.cargo();
+    program.args(["build", "--release", "--package", "corelode", "--bin", "corelode", "--locked"]);
+    process::run(quiet(&mut program))
+}
+
 /// Runs all tests with the counts of `extent`; shows each line of the output to `watch` too. In CI nothing may be
 /// skipped.
 pub(crate) fn run(workspace: &Workspace, extent: Extent, mut watch: impl FnMut(&str)) -> Result<TestRun, Failure> {
@@ -49,9 +56,9 @@ pub(crate) fn run(workspace: &Workspace, extent: Extent, mut watch: impl FnMut(&
     command
         .args(["run", "--workspace", "--locked", "--profile", profile])
         .env("CORELODE_SKIP_REPORT", &skip_report)
-        .env("CORELODE_BIN", binary(workspace));
+        .env("CORELODE_BIN", binary(workspace, "debug"));
     if extent == Extent::Full {
-        command.env("CORELODE_CI", "1");
+        command.env("CORELODE_CI", "1").env("CORELODE_RELEASE_BIN", binary(workspace, "release"));
     }
     counts::set(quiet(&mut command), extent);
 
@@ -100,9 +107,9 @@ impl TestRun {
     }
 }
 
-/// Where the build step leaves `corelode`.
-fn binary(workspace: &Workspace) -> PathBuf {
-    workspace.target.join("debug").join("corelode")
+/// Where a build step leaves `corelode`; `folder` is cargo's for the profile.
+fn binary(workspace: &Workspace, folder: &str) -> PathBuf {
+    workspace.target.join(folder).join("corelode")
 }
 
 fn quiet(command: &mut Command) -> &mut Command {
