@@ -22,6 +22,8 @@ pub struct ServerOptions {
     pub partitions: u16,
     /// Memtables, tables and segments of kilobytes, so that flushes, compactions and recycling run all the time.
     pub is_tiny: bool,
+    /// Without io_uring, as on a kernel that refuses it.
+    pub is_without_ring: bool,
 }
 
 /// A running server.
@@ -83,6 +85,9 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(output);
+        if options.is_without_ring {
+            command.env("MONOIO_FORCE_LEGACY_DRIVER", "1");
+        }
         if options.is_tiny {
             command.env("CORELODE_TEST_TINY_STORE", "1");
         }

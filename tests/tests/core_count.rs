@@ -20,8 +20,13 @@ fn owner(key: &[u8], cores: u16) -> u16 {
 #[test]
 fn data_follows_the_cores_and_survives_kills_on_the_way() {
     let scratch = tempfile::tempdir().expect("a directory for the test");
-    let mut options =
-        ServerOptions { data_directory: scratch.path().join("data"), cores: 1, partitions: PARTITIONS, is_tiny: true };
+    let mut options = ServerOptions {
+        data_directory: scratch.path().join("data"),
+        cores: 1,
+        partitions: PARTITIONS,
+        is_tiny: true,
+        is_without_ring: false,
+    };
     let keys: Vec<_> = (0..400).map(|number| format!("key-{number:05}").into_bytes()).collect();
     let mut random = Random::new(7);
     for (round, cores) in [2, 1, 4, 3, 1, 2].into_iter().enumerate() {
@@ -75,7 +80,13 @@ fn data_follows_the_cores_and_survives_kills_on_the_way() {
 #[test]
 fn another_number_of_partitions_is_refused_by_name() {
     let scratch = tempfile::tempdir().expect("a directory for the test");
-    let options = ServerOptions { data_directory: scratch.path().join("data"), cores: 1, partitions: 4, is_tiny: true };
+    let options = ServerOptions {
+        data_directory: scratch.path().join("data"),
+        cores: 1,
+        partitions: 4,
+        is_tiny: true,
+        is_without_ring: false,
+    };
     Server::start(&options).terminate();
     let output = Command::new(program())
         .arg("serve")
@@ -92,7 +103,13 @@ fn another_number_of_partitions_is_refused_by_name() {
 #[test]
 fn a_second_server_on_a_directory_is_refused_by_name() {
     let scratch = tempfile::tempdir().expect("a directory for the test");
-    let options = ServerOptions { data_directory: scratch.path().join("data"), cores: 1, partitions: 4, is_tiny: true };
+    let options = ServerOptions {
+        data_directory: scratch.path().join("data"),
+        cores: 1,
+        partitions: 4,
+        is_tiny: true,
+        is_without_ring: false,
+    };
     let server = Server::start(&options);
     let output = Command::new(program())
         .arg("serve")

@@ -11,7 +11,13 @@ use corelode_tests::wire_client::{Reply, WireClient};
 const GRACE: Duration = Duration::from_millis(250);
 
 fn options(scratch: &tempfile::TempDir, cores: u16) -> ServerOptions {
-    ServerOptions { data_directory: scratch.path().join("data"), cores, partitions: 4, is_tiny: true }
+    ServerOptions {
+        data_directory: scratch.path().join("data"),
+        cores,
+        partitions: 4,
+        is_tiny: true,
+        is_without_ring: false,
+    }
 }
 
 fn get(client: &mut WireClient, key: &[u8]) -> Reply {

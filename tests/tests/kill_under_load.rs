@@ -36,6 +36,7 @@ fn nothing_acknowledged_is_lost_by_kills() {
         cores: CORES,
         partitions: PARTITIONS,
         is_tiny: true,
+        is_without_ring: false,
     };
     let keys: Vec<_> =
         (0..CORES).map(|core| keys_of_core(core, CORES, PARTITIONS, LOAD.keys / u64::from(CORES))).collect();

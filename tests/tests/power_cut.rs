@@ -70,6 +70,7 @@ fn cuts_lose_nothing(kind: &str, cuts: u64) {
         cores: CORES,
         partitions: PARTITIONS,
         is_tiny: true,
+        is_without_ring: false,
     };
     let keys: Vec<_> =
         (0..CORES).map(|core| keys_of_core(core, CORES, PARTITIONS, LOAD.keys / u64::from(CORES))).collect();
