@@ -1,6 +1,6 @@
 //! Writing a table: rows in order go in, aligned chunks of the file come out.
 //!
-//! Sans-I/O; [`write_table`] is the driver for a job. A table is written by direct I/O only: whole chunks, a padded tail, then the file
+//! Sans-I/O; `TableWriter` is the driver for a job. A table is written by direct I/O only: whole chunks, a padded tail, then the file
 //! is cut to its length and synced. The caller makes the name durable and names the table in a manifest.
 
 use std::path::Path;
