@@ -1,6 +1,6 @@
 //! Corelode's server: the only crate that knows storage and wire together.
 //!
-//! [`shard`] is one core's state machine, without I/O; [`runtime`] drives it on pinned threads; [`node`] starts and stops all of it.
+//! [`shard`] is one core's state machine, without I/O; the runtime drives it on pinned threads; [`node`] starts and stops all of it.
 
 #![deny(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! Connections by number: a vector with free places, and a generation that keeps a late answer from a new connection in an old place.
 
-/// A place in a [`Slab`], with the life it belongs to.
+/// A place in a slab of connections, with the life it belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SlabKey {
     index: u32,

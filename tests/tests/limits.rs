@@ -1,0 +1,77 @@
+//! The longest keys and values there may be, and one byte more.
+
+use corelode_net::body::{Durability, ReadLevel};
+use corelode_net::limits::{KEY_LENGTH_MAX, VALUE_LENGTH_MAX};
+use corelode_tests::server::{Server, ServerOptions};
+use corelode_tests::wire_client::{Reply, WireClient};
+
+#[test]
+fn the_longest_keys_and_values_survive_a_kill() {
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let options = ServerOptions {
+        data_directory: scratch.path().join("data"),
+        cores: 2,
+        partitions: 4,
+        is_tiny: false,
+        is_without_ring: false,
+    };
+    let key_of = |number: u8| {
+        let mut key = vec![b'k'; KEY_LENGTH_MAX];
+        key[KEY_LENGTH_MAX - 1] = number;
+        key
+    };
+    let value_of = |number: u8| -> Vec<u8> {
+        (0..VALUE_LENGTH_MAX).map(|at| number ^ at.to_le_bytes()[0] ^ at.to_le_bytes()[1]).collect()
+    };
+    let server = Server::start(&options);
+    let mut client = WireClient::connect(server.address(), 0).expect("connects");
+    // More than the memtables hold, so that large values go through flushes and compactions, too; and all in flight at once.
+    let count = 160;
+    for number in 0..count {
+        client.put(&key_of(number), &value_of(number), 0, Durability::Synced);
+        client.send().expect("served");
+    }
+    for _ in 0..count {
+        let (_, reply) = client.next_reply().expect("served");
+        assert!(matches!(reply, Reply::Written(_)), "{reply:?}");
+    }
+    server.kill();
+    let server = Server::start(&options);
+    let mut client = WireClient::connect(server.address(), 1).expect("connects");
+    for number in 0..count {
+        let reply = client.call(|client| client.get(&key_of(number), ReadLevel::Linearizable)).expect("served");
+        assert_eq!(reply, Reply::Found(value_of(number)), "value {number}");
+    }
+    let empty = client.call(|client| client.put(b"k", b"", 0, Durability::Synced)).expect("served");
+    assert!(matches!(empty, Reply::Written(_)));
+    let read = client.call(|client| client.get(b"k", ReadLevel::Linearizable)).expect("served");
+    assert_eq!(read, Reply::Found(Vec::new()), "an empty value is a value");
+    server.terminate();
+}
+
+#[test]
+fn a_write_in_memory_is_seen_at_once_by_those_who_ask_for_it_and_kept_by_an_orderly_stop() {
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let options = ServerOptions {
+        data_directory: scratch.path().join("data"),
+        cores: 1,
+        partitions: 4,
+        is_tiny: true,
+        is_without_ring: false,
+    };
+    let server = Server::start(&options);
+    let mut client = WireClient::connect(server.address(), 0).expect("connects");
+    for number in 0..500_u64 {
+        let value = number.to_le_bytes();
+        let written = client.call(|client| client.put(b"counter", &value, 0, Durability::Memory)).expect("served");
+        assert!(matches!(written, Reply::Written(_)));
+        let level = if number % 2 == 0 { ReadLevel::Local } else { ReadLevel::Linearizable };
+        let read = client.call(|client| client.get(b"counter", level)).expect("served");
+        assert_eq!(read, Reply::Found(value.to_vec()));
+    }
+    server.terminate();
+    let server = Server::start(&options);
+    let mut client = WireClient::connect(server.address(), 0).expect("connects");
+    let read = client.call(|client| client.get(b"counter", ReadLevel::Linearizable)).expect("served");
+    assert_eq!(read, Reply::Found(499_u64.to_le_bytes().to_vec()));
+}
