@@ -25,7 +25,7 @@ use crate::identity::{Identity, read_or_create_identity};
 use crate::ids::{LogId, LogPosition, PartitionId, SlotRange, StreamId};
 use crate::io_buffer::IoBuffer;
 use crate::log::recovery::{RecoveredLog, RecoveredStream, TornTail, recover_log};
-use crate::log::{LogWriter, StreamState, prepare_segment};
+use crate::log::{LogWriter, SegmentBound, StreamState, prepare_segment};
 use crate::manifest::Manifest;
 use crate::options::Options;
 use crate::partition::{Counters, Partition, PartitionStart};
@@ -406,7 +406,7 @@ impl<E: Environment> Opening<'_, E> {
     async fn drive_log(&self, start: &mut CoreStart<E>) -> Result<()> {
         let environment = self.environment;
         loop {
-            if let Some(number) = start.log.next_segment_to_prepare() {
+            if let Some(number) = start.log.next_segment_to_prepare(SegmentBound::Exceed) {
                 let size_bytes = start.options.log.segment_size_bytes;
                 let file = prepare_segment(environment, &start.log_directory, number, size_bytes).await?;
                 start.log.add_segment(file);

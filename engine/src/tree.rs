@@ -48,6 +48,8 @@ pub struct JobTarget {
     pub slots: SlotRange,
     /// The first number for an output table; further tables count up from it.
     pub table_id_first: TableId,
+    /// How many numbers are the job's; behind them are another's.
+    pub table_count_max: u64,
     /// How tables are written.
     pub table_options: TableOptions,
 }
@@ -306,6 +308,11 @@ impl<E: Environment> Tree<E> {
         self.is_flush_running = false;
     }
 
+    /// Whether the next flush holds entries that are not durable yet.
+    pub(crate) fn is_flush_waiting_for(&self, durable: LogPosition) -> bool {
+        self.frozen.back().is_some_and(|oldest| oldest.through.index > durable.index)
+    }
+
     /// The tree's shape, for the choice of a compaction.
     pub(crate) fn summaries(&self) -> [Vec<TableSummary<'_>>; LEVEL_COUNT] {
         let is_busy = |id| self.compaction.as_ref().is_some_and(|compaction| compaction.inputs.contains(&id));
@@ -339,7 +346,7 @@ impl<E: Environment> Tree<E> {
         let tables = |views: &[Rc<TableView<E>>]| views.iter().map(|view| Arc::clone(view.table())).collect::<Vec<_>>();
         let (upper, lower) = (tables(&upper), tables(&lower));
         let input_bytes: u64 = upper.iter().chain(&lower).map(|table| table.meta().file_length).sum();
-        // Unpacked blocks may take more than their inputs did; numbers are plentiful.
+        // Unpacked blocks may take more than their inputs did; numbers are plentiful. At the last one a table grows beyond its target.
         let tables_max = (input_bytes / self.table_size_bytes_target.max(1) + 1) * 4 + inputs.len() as u64;
         CompactionStart::Job(Box::new(CompactionJob {
             target: self.target(tables_max),
@@ -461,6 +468,7 @@ impl<E: Environment> Tree<E> {
             directory: self.directory.clone(),
             slots: self.manifest.slots,
             table_id_first,
+            table_count_max,
             table_options: self.table_options,
         }
     }

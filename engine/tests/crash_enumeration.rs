@@ -119,11 +119,7 @@ fn a_crash_of_the_recovery_from_a_crash_loses_nothing_either() {
         });
         opened.expect("no crash was planned")?;
         let coverage = coverage.borrow();
-        let mut sum = sum.borrow_mut();
-        sum.images += coverage.images;
-        for (&part, count) in &coverage.steps {
-            *sum.steps.entry(part).or_default() += count;
-        }
+        sum.borrow_mut().add(&coverage);
         coverage.result()
     };
     let outer = crash_the_load(SimulationOptions::in_order(), Jobs::Inline, Workload::default(), outer, check);

@@ -47,8 +47,14 @@ pub struct CompactionJob<E: Environment> {
 /// Merges the inputs. Bytes and names of the outputs are durable when this returns.
 ///
 /// # Errors
-/// [`Error::Corruption`] if an input is damaged, [`Error::Io`]. Inputs are untouched; partial output is overwritten or removed later.
+/// [`Error::Corruption`] if an input is damaged, [`Error::Io`]. Inputs are untouched; output is removed.
 pub async fn run_compaction<E: Environment>(environment: &E, job: &CompactionJob<E>) -> Result<Vec<Table<E>>> {
+    let mut output = TableOutput::new(environment, &job.target);
+    let written = merge(environment, job, &mut output).await;
+    output.end(written).await
+}
+
+async fn merge<E: Environment>(environment: &E, job: &CompactionJob<E>, output: &mut TableOutput<'_, E>) -> Result<()> {
     let views = |tables: &[Arc<Table<E>>]| -> Vec<_> {
         tables.iter().map(|table| Rc::new(TableView::new(Arc::clone(table)))).collect()
     };
@@ -62,7 +68,6 @@ pub async fn run_compaction<E: Environment>(environment: &E, job: &CompactionJob
     inputs.push(Input::level(&lower));
     let mut rows = MergeCursor::new(inputs);
     let mut retention = Retention::new(job.pins.clone(), job.log_time_floor);
-    let mut output = TableOutput::new(environment, &job.target);
     let mut last_key: Option<(Keyspace, Vec<u8>)> = None;
     let mut rows_until_yield = ROWS_BETWEEN_YIELDS;
     while let Err(stop) = rows.seek_to_first(&mut windows) {
@@ -73,7 +78,7 @@ pub async fn run_compaction<E: Environment>(environment: &E, job: &CompactionJob
         let is_new_key =
             last_key.as_ref().is_none_or(|(last_keyspace, last)| (*last_keyspace, last.as_slice()) != (keyspace, key));
         // All versions of a key stay in one table, so that the tables of a level never overlap.
-        if is_new_key && output.length() >= job.table_size_bytes_target {
+        if is_new_key && output.length() >= job.table_size_bytes_target && output.may_close_table() {
             output.close_table().await?;
         }
         if is_new_key {
@@ -94,7 +99,7 @@ pub async fn run_compaction<E: Environment>(environment: &E, job: &CompactionJob
             windows.resolve(environment, stop).await?;
         }
     }
-    output.finish().await
+    Ok(())
 }
 
 impl<E: Environment> CompactionJob<E> {

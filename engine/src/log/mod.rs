@@ -16,5 +16,5 @@ pub use batch::LOG_FORMAT_VERSION;
 pub use record::{HardState, StreamState};
 pub use segment::{SegmentFile, prepare_segment, segment_file_name};
 pub(crate) use segment::{TEMPORARY_SUFFIX, segment_number};
-pub use writer::{Durable, LogCounters, LogOptions, LogWrite, LogWriter};
+pub use writer::{Durable, LogCounters, LogOptions, LogWrite, LogWriter, SegmentBound};
 pub(crate) use writer::{LiveSegment, LogStart};

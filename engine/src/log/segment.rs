@@ -41,7 +41,7 @@ pub(crate) fn segment_number(name: &str) -> Option<u64> {
 /// Makes a segment file of `size_bytes` zeros in `directory`, durable with its name, and opens it.
 ///
 /// # Errors
-/// If a step fails; what was half made keeps its temporary name and is removed at the next start.
+/// If a step fails; what was half made is removed, or at the next start.
 pub async fn prepare_segment<E: Environment>(
     environment: &E,
     directory: &Path,
@@ -56,25 +56,30 @@ pub async fn prepare_segment<E: Environment>(
         }
         _ => {}
     }
-    let file = environment
-        .open(&temporary, OpenMode::CreateDirect)
-        .await
-        .map_err(|error| Error::io("create", &temporary, error))?;
+    if let Err(error) = write_zeros(environment, &temporary, size_bytes).await {
+        // The next attempt has another number: on a full disk, remains of this one would keep it so.
+        let _ = environment.remove_file(&temporary).await;
+        return Err(error);
+    }
+    environment.rename(&temporary, &path).await.map_err(|error| Error::io("rename", &temporary, error))?;
+    environment.sync_directory(directory).await.map_err(|error| Error::io("sync", directory, error))?;
+    let file = environment.open(&path, OpenMode::Log).await.map_err(|error| Error::io("open", &path, error))?;
+    Ok(SegmentFile { number, path, file })
+}
+
+async fn write_zeros<E: Environment>(environment: &E, path: &Path, size_bytes: u64) -> Result<()> {
+    let file =
+        environment.open(path, OpenMode::CreateDirect).await.map_err(|error| Error::io("create", path, error))?;
     let mut offset = 0;
     while offset < size_bytes {
         let length = ZERO_CHUNK_SIZE_BYTES.min(size_bytes - offset);
         let chunk = IoBuffer::zeroed(usize::try_from(length).expect("a chunk is 1 MiB"));
         let (result, _) = environment.write_at(&file, chunk, offset).await;
-        result.map_err(|error| Error::io("write", &temporary, error))?;
+        result.map_err(|error| Error::io("write", path, error))?;
         offset += length;
         environment.yield_now().await;
     }
-    environment.sync_data(&file).await.map_err(|error| Error::io("sync", &temporary, error))?;
-    drop(file);
-    environment.rename(&temporary, &path).await.map_err(|error| Error::io("rename", &temporary, error))?;
-    environment.sync_directory(directory).await.map_err(|error| Error::io("sync", directory, error))?;
-    let file = environment.open(&path, OpenMode::Log).await.map_err(|error| Error::io("open", &path, error))?;
-    Ok(SegmentFile { number, path, file })
+    environment.sync_data(&file).await.map_err(|error| Error::io("sync", path, error))
 }
 
 #[cfg(test)]

@@ -87,6 +87,16 @@ pub struct LogCounters {
     pub markers: u64,
 }
 
+/// Whether a log may take more segments than [`LogOptions::segments_max`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SegmentBound {
+    /// It waits until flushes free one.
+    Keep,
+    /// It takes another, since what would free one waits for the log itself: a start that brings streams here, or a flush of
+    /// entries that were applied before they were written. What waits is bounded, and so is the excess.
+    Exceed,
+}
+
 /// A segment that holds records which may still be needed.
 #[derive(Debug)]
 pub(crate) struct LiveSegment<F> {
@@ -281,14 +291,12 @@ impl<F: Clone> LogWriter<F> {
         self.streams.get(&stream).map(|stream| &stream.state)
     }
 
-    /// The stream whose unflushed entries keep the oldest segment from being recycled, unless that is the current one.
-    #[must_use]
-    pub fn stream_pinning_oldest_segment(&self) -> Option<StreamId> {
-        let oldest = self.live.front()?;
-        if self.live.len() == 1 {
-            return None;
-        }
-        oldest.last_entries.iter().find(|&(stream, &last)| self.pins(*stream, last)).map(|(&stream, _)| stream)
+    /// The streams whose unflushed entries keep the oldest segment from being recycled, with the last entry that each has there. None if it is
+    /// the current one.
+    pub fn streams_pinning_oldest_segment(&self) -> impl Iterator<Item = (StreamId, LogIndex)> {
+        let oldest = self.live.front().filter(|_| self.live.len() > 1);
+        let entries = oldest.into_iter().flat_map(|segment| &segment.last_entries);
+        entries.map(|(&stream, &last)| (stream, last)).filter(|&(stream, last)| self.pins(stream, last))
     }
 
     /// Attaches a stream: its entries and state live in this log from now on.
@@ -382,12 +390,6 @@ impl<F: Clone> LogWriter<F> {
         self.flushed(stream, through);
     }
 
-    /// The last entry of `stream` in the oldest segment.
-    #[must_use]
-    pub fn oldest_segment_last_entry(&self, stream: StreamId) -> LogIndex {
-        self.live.front().and_then(|segment| segment.last_entries.get(&stream)).copied().unwrap_or_default()
-    }
-
     /// Asks for a marker, so that the last batch is known durable. Does nothing while records wait or right after a marker.
     pub fn mark(&mut self) {
         if self.is_idle() && !self.last_was_marker && self.durable_through.0 > 0 && self.current.is_some() {
@@ -398,10 +400,10 @@ impl<F: Clone> LogWriter<F> {
 
     /// The number for a segment file that should be made ready now, if one should. The caller makes it and calls
     /// [`add_segment`](Self::add_segment), or [`segment_failed`](Self::segment_failed).
-    pub fn next_segment_to_prepare(&mut self) -> Option<u64> {
+    pub fn next_segment_to_prepare(&mut self, bound: SegmentBound) -> Option<u64> {
         let files = self.live.len() + self.ready.len() + self.segments_in_preparation;
         // At the start a segment is needed whatever the bound says, since a full log is freed only by going on.
-        let is_full = files >= self.options.segments_max && self.current.is_some();
+        let is_full = files >= self.options.segments_max && self.current.is_some() && bound == SegmentBound::Keep;
         if !self.ready.is_empty() || self.segments_in_preparation > 0 || is_full {
             return None;
         }

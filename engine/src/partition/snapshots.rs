@@ -58,6 +58,12 @@ impl Snapshots {
         self.held.retain(|_, snapshot| now_ms.saturating_sub(snapshot.used_at_ms) <= idle_ms_max);
     }
 
+    /// When the next of them is dropped if it is not used before.
+    pub(crate) fn next_expiry_ms(&self, idle_ms_max: u64) -> Option<u64> {
+        let oldest = self.held.values().map(|snapshot| snapshot.used_at_ms).min()?;
+        Some(oldest.saturating_add(idle_ms_max).saturating_add(1))
+    }
+
     /// The revisions that are held, in ascending order without repetition.
     pub(crate) fn revisions(&self) -> Vec<Revision> {
         let mut revisions: Vec<_> = self.held.values().map(|snapshot| snapshot.point.revision).collect();

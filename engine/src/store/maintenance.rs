@@ -16,20 +16,42 @@ use crate::env::Environment;
 use crate::error::{Error, Result};
 use crate::ids::{LogPosition, PartitionId};
 use crate::job::{Job, ResidencyCheck};
+use crate::log::{SegmentBound, SegmentFile};
 use crate::partition::Partition;
 use crate::table::Table;
 use crate::tree::CompactionStart;
 
+use super::retry::Retry;
 use super::{Store, account, partition_of, stream_of};
+
+/// What failed lately, by kind of work.
+#[derive(Debug, Default)]
+pub(super) struct Retries {
+    segment: Retry,
+    flush: Retry,
+    compaction: Retry,
+}
+
+impl Retries {
+    /// When some work that failed is tried again.
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        [&self.segment, &self.flush, &self.compaction].into_iter().filter_map(Retry::due_ms).min()
+    }
+
+    /// Lets work whose time has come be tried again; answers whether there is any.
+    pub(super) fn wake(&mut self, now_ms: u64) -> bool {
+        self.segment.wake(now_ms) | self.flush.wake(now_ms) | self.compaction.wake(now_ms)
+    }
+}
 
 /// Compactions of one core at a time: more would only take turns on its maintenance thread.
 const COMPACTIONS_MAX: usize = 1;
 
 impl<E: Environment> Store<E> {
     pub(super) fn plan_maintenance(&mut self) {
-        self.plan_segments();
         self.freeze_by_memory();
         self.freeze_by_log();
+        self.plan_segments();
         self.plan_flushes();
         self.plan_compactions();
         self.plan_manifests();
@@ -38,7 +60,14 @@ impl<E: Environment> Store<E> {
     }
 
     fn plan_segments(&mut self) {
-        if let Some(number) = self.log.next_segment_to_prepare() {
+        // Entries may be applied before they are written. A memtable with such entries cannot be flushed before the log goes on, and a
+        // full log goes on only after flushes: then the log takes one more segment.
+        let waits_for_log = |partition: &Partition<E>| partition.tree.is_flush_waiting_for(partition.durable());
+        let is_stuck = self.log.is_waiting_for_segment() && self.partitions.values().any(waits_for_log);
+        let bound = if is_stuck { SegmentBound::Exceed } else { SegmentBound::Keep };
+        if self.retries.segment.is_waiting() {
+            // Not now.
+        } else if let Some(number) = self.log.next_segment_to_prepare(bound) {
             let size_bytes = self.options.log.segment_size_bytes;
             self.jobs.push_back(Job::PrepareSegment { directory: self.log_directory.clone(), number, size_bytes });
         }
@@ -61,20 +90,23 @@ impl<E: Environment> Store<E> {
         }
     }
 
-    /// Freezes the memtable whose entries keep the oldest segment, once half of the segments are in use.
+    /// Freezes the memtables whose entries keep the oldest segment, once half of the segments are in use.
     fn freeze_by_log(&mut self) {
         if self.log.live_segment_count() * 2 <= self.options.log.segments_max {
             return;
         }
-        let Some(stream) = self.log.stream_pinning_oldest_segment() else { return };
-        let Some(partition) = self.partitions.get_mut(&partition_of(stream)) else { return };
-        let pinned_through = self.log.oldest_segment_last_entry(stream);
-        if partition.tree.frozen_through().index < pinned_through && partition.applied().index >= pinned_through {
-            account(&mut self.memtable_bytes, partition, Partition::freeze);
+        for (stream, pinned_through) in self.log.streams_pinning_oldest_segment() {
+            let Some(partition) = self.partitions.get_mut(&partition_of(stream)) else { continue };
+            if partition.tree.frozen_through().index < pinned_through && partition.applied().index >= pinned_through {
+                account(&mut self.memtable_bytes, partition, Partition::freeze);
+            }
         }
     }
 
     fn plan_flushes(&mut self) {
+        if self.retries.flush.is_waiting() {
+            return;
+        }
         for partition in self.partitions.values_mut() {
             let (pins, floor) = (partition.snapshots.revisions(), partition.log_time_floor());
             if let Some(job) = partition.tree.start_flush(partition.durable(), &pins, floor) {
@@ -85,7 +117,7 @@ impl<E: Environment> Store<E> {
 
     fn plan_compactions(&mut self) {
         for partition in self.partitions.values_mut() {
-            if self.compactions_running >= COMPACTIONS_MAX {
+            if self.compactions_running >= COMPACTIONS_MAX || self.retries.compaction.is_waiting() {
                 return;
             }
             if partition.tree.is_compaction_suspended() {
@@ -144,10 +176,12 @@ impl<E: Environment> Store<E> {
         match result {
             Ok(table) => {
                 self.counters.flushes += 1;
+                self.retries.flush.succeeded();
                 owned.tree.flush_done(table);
             }
             Err(error) => {
                 owned.tree.flush_failed();
+                self.retries.flush.failed(self.now_ms);
                 self.job_failed("flush a memtable", &error);
             }
         }
@@ -159,11 +193,13 @@ impl<E: Environment> Store<E> {
         match result {
             Ok(tables) => {
                 self.counters.compactions += 1;
+                self.retries.compaction.succeeded();
                 self.counters.compaction_bytes += tables.iter().map(|table| table.meta().file_length).sum::<u64>();
                 owned.tree.compaction_done(tables);
             }
             Err(error) => {
                 owned.tree.compaction_failed(matches!(error, Error::Corruption(_)));
+                self.retries.compaction.failed(self.now_ms);
                 self.job_failed("compact tables", &error);
             }
         }
@@ -178,6 +214,20 @@ impl<E: Environment> Store<E> {
         }
     }
 
+    pub(super) fn segment_prepared(&mut self, result: Result<SegmentFile<E::File>>) {
+        match result {
+            Ok(file) => {
+                self.retries.segment.succeeded();
+                self.log.add_segment(file);
+            }
+            Err(error) => {
+                self.log.segment_failed();
+                self.retries.segment.failed(self.now_ms);
+                self.job_failed("prepare a log segment", &error);
+            }
+        }
+    }
+
     /// With one replica nobody else needs the entries: what is flushed is truncated.
     fn release_log(&mut self, partition: PartitionId, through: LogPosition) {
         let stream = stream_of(partition);
@@ -186,6 +236,6 @@ impl<E: Environment> Store<E> {
 
     pub(super) fn job_failed(&mut self, what: &str, error: &Error) {
         self.counters.job_failures += 1;
-        tracing::error!(%error, "could not {what}; it will be tried again");
+        tracing::error!(%error, "could not {what}; it will be tried again later");
     }
 }

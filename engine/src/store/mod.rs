@@ -12,6 +12,7 @@
 //! durable, is fatal: the store answers an error once and the node must stop.
 
 mod maintenance;
+mod retry;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -29,6 +30,7 @@ use crate::options::Options;
 use crate::partition::{Answer, Durability, Outcome, Partition, Proposal, ReadPoint, SnapshotId, Write};
 use crate::table::BlockRead;
 use crate::tree::ReadOptions;
+use maintenance::Retries;
 
 /// Why a write is not taken now. Nothing was done; it can be tried again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +84,9 @@ pub struct Store<E: Environment> {
     memtable_bytes: usize,
     compactions_running: usize,
     maintenance_due: bool,
+    /// The machine's clock as it was last told.
+    now_ms: u64,
+    retries: Retries,
     is_residency_due: bool,
     counters: StoreCounters,
 }
@@ -116,6 +121,8 @@ impl<E: Environment> Store<E> {
             memtable_bytes,
             compactions_running: 0,
             maintenance_due: true,
+            now_ms: 0,
+            retries: Retries::default(),
             is_residency_due: true,
             counters: StoreCounters::default(),
         }
@@ -189,6 +196,7 @@ impl<E: Environment> Store<E> {
         durability: Durability,
         now_ms: u64,
     ) -> std::result::Result<Proposal, Busy> {
+        self.now_ms = now_ms;
         self.check_capacity(partition)?;
         let owned = self.partitions.get_mut(&partition).expect("this core owns the partition");
         if !owned.is_dirty {
@@ -320,11 +328,13 @@ impl<E: Environment> Store<E> {
         self.partitions[&partition].tree.scan(options, &mut self.cache, visit)
     }
 
-    /// Does what time asks for: proposes entries for deadlines that are due, lets idle snapshots go.
+    /// Does what time asks for: proposes entries for deadlines that are due, lets idle snapshots go, tries again what failed.
     ///
     /// # Errors
     /// As [`get`](Self::get): a deadline may have to be looked up in a block that is not in memory.
     pub fn tick(&mut self, now_ms: u64) -> std::result::Result<(), Stop<E::File>> {
+        self.now_ms = now_ms;
+        self.maintenance_due |= self.retries.wake(now_ms);
         for (id, partition) in &mut self.partitions {
             partition.snapshots.expire(now_ms, self.options.snapshot_idle_ms_max);
             let was_dirty = partition.is_dirty;
@@ -336,10 +346,14 @@ impl<E: Environment> Store<E> {
         Ok(())
     }
 
-    /// When [`tick`](Self::tick) should be called next, milliseconds since the Unix epoch; `None` while nothing has a deadline.
+    /// When [`tick`](Self::tick) should be called next, milliseconds since the Unix epoch; `None` while nothing waits for time to pass.
     #[must_use]
     pub fn next_tick_ms(&self) -> Option<u64> {
-        self.partitions.values().filter_map(Partition::next_deadline_ms).min()
+        let deadlines = self.partitions.values().filter_map(Partition::next_deadline_ms);
+        let idle_ms_max = self.options.snapshot_idle_ms_max;
+        let snapshots =
+            self.partitions.values().filter_map(|partition| partition.snapshots.next_expiry_ms(idle_ms_max));
+        deadlines.chain(snapshots).chain(self.retries.due_ms()).min()
     }
 
     /// Freezes every memtable that has rows, so that a close leaves nothing to replay.
@@ -386,11 +400,7 @@ impl<E: Environment> Store<E> {
     pub fn job_done(&mut self, done: JobDone<E>) -> Result<()> {
         self.maintenance_due = true;
         match done {
-            JobDone::SegmentPrepared(Ok(file)) => self.log.add_segment(file),
-            JobDone::SegmentPrepared(Err(error)) => {
-                self.log.segment_failed();
-                self.job_failed("prepare a log segment", &error);
-            }
+            JobDone::SegmentPrepared(result) => self.segment_prepared(result),
             JobDone::Flushed { partition, result } => self.flushed(partition, result),
             JobDone::Compacted { partition, result } => self.compacted(partition, result),
             JobDone::ManifestWritten { partition, version, result } => {

@@ -119,6 +119,15 @@ impl Coverage {
         }
     }
 
+    /// Adds what another run covered.
+    pub fn add(&mut self, other: &Self) {
+        self.images += other.images;
+        self.steps_without_change += other.steps_without_change;
+        for (&part, count) in &other.steps {
+            *self.steps.entry(part).or_default() += count;
+        }
+    }
+
     pub fn steps_total(&self) -> u64 {
         self.steps.values().sum()
     }

@@ -1,0 +1,250 @@
+//! Hazards of the engine's inner workings, one test each: bounds that meet, retries, numbers that come back.
+
+mod harness;
+
+use std::time::Duration;
+
+use corelode_engine::Result;
+use corelode_engine::data_directory::OpenOptions;
+use corelode_engine::env::Environment;
+use corelode_engine::env::simulated::{
+    CrashPolicy, Failure, InjectedError, PathClass, Residency, SimulatedEnvironment, SimulationOptions, StepKind,
+};
+use corelode_engine::ids::PartitionId;
+use corelode_engine::log::LogOptions;
+use corelode_engine::options::Options;
+use corelode_engine::partition::Durability;
+use harness::crashes::{DIRECTORY, machine_after_crash, open_and_check, recover_and_check};
+use harness::workload::{minute_options, open_options, sentence};
+use harness::{History, Node, put, put_for};
+
+type Machine = SimulatedEnvironment;
+
+fn options(store: Options) -> OpenOptions {
+    OpenOptions { store, ..open_options(1) }
+}
+
+/// Runs a scenario on a machine without faults of its own, and checks all that is there at its end.
+fn run(options: OpenOptions, scenario: impl AsyncFnOnce(&Machine, &mut Node<Machine>) -> Result<()>) -> Machine {
+    let environment = Machine::new(SimulationOptions::in_order());
+    let history = History::default();
+    let ran = environment.run_until(async {
+        let mut node = open_and_check(&environment, options, &history).await?;
+        scenario(&environment, &mut node).await.map_err(sentence)?;
+        history.check(&mut node).await?;
+        drop(node);
+        open_and_check(&environment, options, &history).await.map(drop)
+    });
+    ran.expect("no crash was planned").expect("the scenario holds");
+    environment
+}
+
+fn no_space(kind: StepKind, class: PathClass, after: u64) -> InjectedError {
+    InjectedError { kind, class: Some(class), after, failure: Failure::NoSpace }
+}
+
+/// Longer than anything that failed waits.
+async fn pass_time(environment: &Machine, node: &mut Node<Machine>) -> Result<()> {
+    environment.advance(Duration::from_secs(20));
+    node.tick().await?;
+    node.settle().await
+}
+
+fn partition(number: u32) -> PartitionId {
+    PartitionId(u16::try_from(number % 3).expect("small"))
+}
+
+/// Memtables with entries ahead of the log cannot be flushed before the log goes on, and a full log goes on only after a flush.
+#[test]
+fn a_full_log_whose_memtables_are_ahead_of_it_goes_on() {
+    let log = LogOptions { segment_size_bytes: 16 * 1024, segments_max: 2 };
+    let store = Options { log, memtable_memory_bytes: 1024 * 1024, ..minute_options() };
+    run(options(store), async |_, node| {
+        for round in 0..20_u32 {
+            // The log fills while no flush runs; the last entries are applied and wait for a segment.
+            for number in 0..12_u32 {
+                let value = [1; 3000];
+                let key = (round * 100 + number).to_be_bytes();
+                let now_ms = 1_700_000_000_000;
+                let written = put(&key, &value);
+                let store = node.store(partition(number));
+                if let Ok(proposal) = store.propose(partition(number), &written, Durability::Memory, now_ms) {
+                    node.history.proposed(partition(number), proposal, &written, now_ms);
+                }
+                node.write_logs().await?;
+            }
+            node.settle().await?;
+            assert!(node.stores[0].is_log_idle(), "round {round}: the log waits for ever: {:?}", node.counters());
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_silent_partition_does_not_pin_the_log_of_a_busy_one() {
+    run(open_options(1), async |_, node| {
+        node.put(PartitionId(0), b"silent", b"once").await?;
+        for number in 0..400_u32 {
+            node.put(PartitionId(1), &number.to_be_bytes(), &[2; 500]).await?;
+            let segments = node.counters()[0].log_segments;
+            assert!(segments <= 6, "{segments} segments are held");
+        }
+        Ok(())
+    });
+}
+
+/// Entries that only advance log time leave the revision as it is: two flushes then write the row of counters at one internal key.
+#[test]
+fn flushes_without_commands_between_them_keep_the_newer_counters() {
+    run(open_options(1), async |environment, node| {
+        node.write(PartitionId(0), &put_for(b"a", b"1", 50)).await?;
+        node.write(PartitionId(0), &put_for(b"b", b"2", 100)).await?;
+        for _ in 0..6 {
+            node.flush().await?;
+            environment.advance(Duration::from_millis(30));
+            node.tick().await?;
+        }
+        let log_time = node.store(PartitionId(0)).partition(PartitionId(0)).expect("owned").read_point().log_time;
+        node.flush().await?;
+        assert!(log_time.0 > 1_700_000_000_100, "two deadlines have passed");
+        Ok(())
+    });
+}
+
+#[test]
+fn killed_again_and_again_after_one_write_a_log_does_not_grow_without_bound() {
+    let history = History::default();
+    let mut environment = Machine::new(SimulationOptions::in_order());
+    for round in 0..40_u32 {
+        let wrote = environment.run_until(async {
+            let mut node = open_and_check(&environment, open_options(1), &history).await?;
+            // No job ends before the next kill but those that the write itself waits for.
+            node.put(partition(round), &round.to_be_bytes(), &[3; 100]).await.map_err(sentence)?;
+            Ok::<_, String>(node.counters()[0].log_segments)
+        });
+        let segments = wrote.expect("no crash was planned").expect("the data is found");
+        assert!(segments <= 8, "round {round}: {segments} segments are held");
+        environment = machine_after_crash(&environment.crash_image(CrashPolicy::DropUnsynced, 0));
+    }
+}
+
+#[test]
+fn a_flush_that_finds_the_disk_full_waits_leaves_nothing_behind_and_heals() {
+    run(open_options(1), async |environment, node| {
+        node.put(PartitionId(0), b"key", &[4; 2000]).await?;
+        for kind in [StepKind::Create, StepKind::Write, StepKind::SetLength, StepKind::SyncData] {
+            environment.inject(no_space(kind, PathClass::Table, 0));
+        }
+        node.flush().await?;
+        assert_eq!(node.counters()[0].job_failures, 1, "it is not tried again at once");
+        assert_eq!(node.counters()[0].flushes, 0);
+        for failures in 2..=4 {
+            pass_time(environment, node).await?;
+            assert_eq!(node.counters()[0].job_failures, failures);
+        }
+        let files = environment.crash_image(CrashPolicy::KeepUnsynced, 0).files();
+        let tables: Vec<_> = files.iter().filter(|path| path.extension().is_some_and(|end| end == "table")).collect();
+        assert!(tables.is_empty(), "a full disk is not filled further: {tables:?}");
+        pass_time(environment, node).await?;
+        assert_eq!(node.counters()[0].flushes, 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_compaction_that_finds_the_disk_full_keeps_its_inputs_and_removes_its_output() {
+    run(open_options(1), async |environment, node| {
+        node.put(PartitionId(0), b"key", &[5; 500]).await?;
+        node.flush().await?;
+        node.put(PartitionId(0), b"kez", &[6; 500]).await?;
+        // The first write is that of the second flush.
+        environment.inject(no_space(StepKind::Write, PathClass::Table, 1));
+        node.flush().await?;
+        assert_eq!((node.counters()[0].compactions, node.counters()[0].job_failures), (0, 1));
+        let files = environment.crash_image(CrashPolicy::KeepUnsynced, 0).files();
+        let tables = files.iter().filter(|path| path.extension().is_some_and(|end| end == "table")).count();
+        assert_eq!(tables, 2, "the inputs, and nothing of the output");
+        pass_time(environment, node).await?;
+        assert_eq!(node.counters()[0].compactions, 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_log_segment_that_cannot_be_made_is_tried_again_later_and_leaves_nothing_behind() {
+    let store = Options { memtable_memory_bytes: 1024 * 1024, ..minute_options() };
+    run(options(store), async |environment, node| {
+        environment.inject(no_space(StepKind::Write, PathClass::Log, 0));
+        for number in 0..16_u32 {
+            node.propose(PartitionId(0), &put(&number.to_be_bytes(), &[9; 3000]), Durability::Synced).await?;
+            node.settle().await?;
+        }
+        assert_eq!(node.counters()[0].job_failures, 1, "it is not tried again at once");
+        assert!(!node.stores[0].is_log_idle(), "writes wait");
+        let files = environment.crash_image(CrashPolicy::KeepUnsynced, 0).files();
+        assert!(files.iter().all(|path| path.extension().is_none_or(|end| end != "tmp")), "{files:?}");
+        pass_time(environment, node).await?;
+        assert!(node.stores[0].is_log_idle(), "{:?}", node.counters());
+        Ok(())
+    });
+}
+
+/// Without deadlines, too, something must let go of a reader that went away.
+#[test]
+fn an_idle_snapshot_asks_for_the_tick_that_ends_it() {
+    run(open_options(1), async |environment, node| {
+        node.put(PartitionId(0), b"key", b"value").await?;
+        let now_ms = environment.wall_clock_ms();
+        node.tick().await?;
+        assert_eq!(node.stores[0].next_tick_ms(), None);
+        node.stores[0].hold_snapshot(PartitionId(0), now_ms).expect("few are held");
+        let due_ms = node.stores[0].next_tick_ms().expect("the snapshot ends by itself");
+        assert!(node.stores[0].tick(due_ms).is_ok());
+        assert_eq!((node.stores[0].snapshot_count(), node.stores[0].next_tick_ms()), (0, None));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_block_larger_than_the_cache_is_read() {
+    let simulation = SimulationOptions { residency: Residency::None, ..SimulationOptions::in_order() };
+    let environment = Machine::new(simulation);
+    let store = Options { block_cache_bytes: 16 * 1024, compress_tables: false, ..Options::tiny() };
+    let ran = environment.run_until(async {
+        let mut node = Node::open(&environment, DIRECTORY.as_ref(), options(store)).await.map_err(sentence)?;
+        node.put(PartitionId(0), b"large", &[7; 20 * 1024]).await.map_err(sentence)?;
+        node.put(PartitionId(0), b"small", b"value").await.map_err(sentence)?;
+        node.flush().await.map_err(sentence)?;
+        environment.evict_maps();
+        let history = node.history.clone();
+        history.check(&mut node).await
+    });
+    ran.expect("no crash was planned").expect("the value is read");
+}
+
+/// Tables written without compression may take many times what their inputs did.
+#[test]
+fn a_compaction_whose_output_outgrows_its_inputs_takes_no_number_of_another_table() {
+    let history = History::default();
+    let environment = Machine::new(SimulationOptions::in_order());
+    let compressed = Options { memtable_memory_bytes: 1024 * 1024, ..Options::tiny() };
+    let plain = Options { compress_tables: false, ..compressed };
+    let ran = environment.run_until(async {
+        let mut node = open_and_check(&environment, options(compressed), &history).await?;
+        for number in 0..120_u32 {
+            node.put(PartitionId(0), &number.to_be_bytes(), &[8; 6000]).await.map_err(sentence)?;
+        }
+        node.flush().await.map_err(sentence)?;
+        drop(node);
+        let mut node = open_and_check(&environment, options(plain), &history).await?;
+        node.put(PartitionId(0), b"more", b"value").await.map_err(sentence)?;
+        node.flush().await.map_err(sentence)?;
+        node.put(PartitionId(0), b"still more", b"value").await.map_err(sentence)?;
+        node.flush().await.map_err(sentence)?;
+        assert!(node.counters()[0].compactions > 0);
+        history.check(&mut node).await
+    });
+    ran.expect("no crash was planned").expect("all values are the writers'");
+    let image = environment.crash_image(CrashPolicy::DropUnsynced, 0);
+    recover_and_check(&image, options(plain), &history).expect("and after a restart");
+}
