@@ -1,1 +1,30 @@
-//! See the crate's documentation.
+//! Corelode's native client.
+//!
+//! It fetches the server's map, keeps one pipelined connection for each core, and sends every request to the core that owns its key. It tries
+//! again where that is safe: reads always, writes only if they were surely not executed. A write whose answer did not come is
+//! [`Error::OutcomeUnknown`], never a failure.
+//!
+//! [`Client`] is for tokio, [`blocking::Client`] for everybody else. Beneath both lies a connection without a socket, a plain state machine.
+
+#![forbid(unsafe_code)]
+
+pub mod blocking;
+mod client;
+mod connection;
+mod error;
+mod options;
+mod random;
+mod request;
+mod retry;
+mod scan;
+mod transport;
+
+pub use client::{BatchOutcome, Client, WriteOptions};
+pub use corelode_net::body::Durability;
+pub use corelode_net::handshake::Secret;
+pub use corelode_net::table::{CoreStatus, Counter, Status, Topology};
+pub use corelode_net::{CoreIndex, ErrorCode, RetryClass, Role, slot_of};
+pub use error::{Error, Result};
+pub use options::{Options, UrlError};
+pub use request::{Found, Operation, Row};
+pub use scan::{Scan, ScanOptions};

@@ -1,0 +1,98 @@
+//! What can go wrong for a caller, and what that says about a write's fate.
+
+use std::fmt;
+
+use corelode_net::{ErrorCode, RetryClass};
+
+/// Why an operation did not succeed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Error {
+    /// No server could be reached before the deadline; nothing was executed.
+    Unreachable {
+        /// What the last attempt met.
+        reason: String,
+    },
+    /// The server refused, and nothing was executed.
+    Refused {
+        /// The server's code; `None` for one that this client does not know.
+        code: Option<ErrorCode>,
+        /// What happened and what to do.
+        message: String,
+    },
+    /// The write may have been executed or not: its answer did not come. Read the key to find out.
+    OutcomeUnknown {
+        /// Why the answer did not come.
+        reason: String,
+    },
+    /// The deadline passed, and nothing was executed.
+    DeadlineExceeded,
+    /// The caller's key, value or batch does not fit the limits; nothing was sent.
+    Invalid {
+        /// What does not fit.
+        message: String,
+    },
+    /// The other side does not speak the protocol, or a value's checksum does not hold.
+    Protocol {
+        /// What was wrong.
+        message: String,
+    },
+}
+
+/// The result of an operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable { reason } => write!(formatter, "no server reached: {reason}"),
+            Self::Refused { code: Some(code), message } => write!(formatter, "refused ({code}): {message}"),
+            Self::Refused { code: None, message } => write!(formatter, "refused: {message}"),
+            Self::OutcomeUnknown { reason } => {
+                write!(formatter, "the write may have been applied or not ({reason}): read the key to find out")
+            }
+            Self::DeadlineExceeded => {
+                write!(formatter, "the deadline passed and nothing was executed: allow more time or try again")
+            }
+            Self::Invalid { message } | Self::Protocol { message } => formatter.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// How one attempt failed, before it is decided whether there is another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum AttemptError {
+    /// The request never left: nothing was executed.
+    NotSent { reason: String },
+    /// The request was sent and the connection broke before its answer.
+    Broken { reason: String },
+    /// The deadline passed while the answer was waited for; or before the request was sent.
+    TimedOut { was_sent: bool },
+    /// The server answered with an error.
+    Server { code: Option<ErrorCode>, retry: RetryClass, message: String },
+    /// The answer cannot be understood.
+    Protocol { message: String },
+}
+
+impl AttemptError {
+    /// What the caller is told if there is no further attempt.
+    pub(crate) fn into_error(self, is_write: bool) -> Error {
+        match self {
+            Self::NotSent { reason } => Error::Unreachable { reason },
+            Self::Broken { reason } if is_write => Error::OutcomeUnknown { reason },
+            Self::Broken { reason } => Error::Unreachable { reason },
+            Self::TimedOut { was_sent: true } if is_write => {
+                Error::OutcomeUnknown { reason: "no answer before the deadline".to_owned() }
+            }
+            Self::TimedOut { .. } => Error::DeadlineExceeded,
+            Self::Server { retry: RetryClass::Unknown, message, .. } if is_write => {
+                Error::OutcomeUnknown { reason: message }
+            }
+            Self::Server { code: Some(ErrorCode::DeadlineExceeded), .. } => Error::DeadlineExceeded,
+            Self::Server { code, message, .. } => Error::Refused { code, message },
+            Self::Protocol { message } if is_write => Error::OutcomeUnknown { reason: message },
+            Self::Protocol { message } => Error::Protocol { message },
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Requests and replies with bytes of their own, as they wait for their turn and for each other.
+
+use corelode_net::body::{
+    BatchItem, BatchOperation, BatchReply, BatchResult, BatchWriter, DeleteRequest, Durability, GetReply, GetRequest,
+    PutRequest, ReadLevel, ScanPage, Value, WriteReply,
+};
+use corelode_net::table::{
+    ErrorReply, ScanRelease, ScanRequest, Status, TableBuilder, Topology, encode_status_request,
+    encode_topology_request,
+};
+use corelode_net::{Frame, Opcode, PartitionId, RequestHead, RetryClass, Revision, SnapshotToken, slot_of};
+
+use crate::error::AttemptError;
+
+/// A value and what is known about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// The value.
+    pub value: Vec<u8>,
+    /// The partition's revision that wrote it.
+    pub revision: u64,
+    /// When it stops being visible, milliseconds since the Unix epoch by the server's log; `None` for never.
+    pub deadline_ms: Option<u64>,
+}
+
+/// A row of a scan.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value and what is known about it; the value is empty if only keys were asked for.
+    pub found: Found,
+}
+
+/// One operation of a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// Reads a key.
+    Get {
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// Writes a key.
+    Put {
+        /// The key.
+        key: Vec<u8>,
+        /// The value.
+        value: Vec<u8>,
+        /// How long it stays visible, milliseconds; `None` for ever.
+        ttl_ms: Option<u64>,
+    },
+    /// Deletes a key.
+    Delete {
+        /// The key.
+        key: Vec<u8>,
+    },
+}
+
+impl Operation {
+    /// The key it works on.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Self::Get { key } | Self::Put { key, .. } | Self::Delete { key } => key,
+        }
+    }
+
+    fn borrowed(&self) -> BatchOperation<'_> {
+        match self {
+            Self::Get { key } => BatchOperation::Get { key },
+            Self::Put { key, value, ttl_ms } => {
+                BatchOperation::Put { key, value: Value::new(value), ttl_ms: ttl_ms.unwrap_or(0) }
+            }
+            Self::Delete { key } => BatchOperation::Delete { key },
+        }
+    }
+}
+
+/// A page of a scan, as asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PageRequest {
+    pub(crate) partition: PartitionId,
+    pub(crate) start: Vec<u8>,
+    pub(crate) end: Vec<u8>,
+    pub(crate) prefix: Vec<u8>,
+    pub(crate) row_limit: u32,
+    pub(crate) keys_only: bool,
+    pub(crate) revision: Revision,
+    pub(crate) snapshot: SnapshotToken,
+}
+
+/// A page of a scan, as it came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Page {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) revision: Revision,
+    pub(crate) snapshot: SnapshotToken,
+    pub(crate) resume_key: Option<Vec<u8>>,
+}
+
+/// Something asked of a server.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    Get { key: Vec<u8>, level: ReadLevel },
+    Put { key: Vec<u8>, value: Vec<u8>, ttl_ms: u64, durability: Durability },
+    Delete { key: Vec<u8>, durability: Durability },
+    Batch { operations: Vec<Operation>, durability: Durability },
+    Scan(PageRequest),
+    ScanRelease { partition: PartitionId, snapshot: SnapshotToken },
+    Topology,
+    Status,
+}
+
+/// A server's answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    Value(Option<Found>),
+    Written { revision: u64 },
+    Batch(Vec<Outcome>),
+    Page(Page),
+    Topology(Topology),
+    Status(Status),
+    Done,
+}
+
+/// What became of one operation of a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    Value(Option<Found>),
+    Written { revision: u64 },
+    Failed { code: u16, retry: RetryClass },
+}
+
+impl Request {
+    /// Whether executing it twice may differ from executing it once.
+    pub(crate) fn is_write(&self) -> bool {
+        match self {
+            Self::Put { .. } | Self::Delete { .. } => true,
+            Self::Batch { operations, .. } => {
+                operations.iter().any(|operation| !matches!(operation, Operation::Get { .. }))
+            }
+            _ => false,
+        }
+    }
+
+    /// The bytes it counts as while it waits.
+    pub(crate) fn size_bytes(&self) -> usize {
+        const FIXED: usize = 128;
+        FIXED
+            + match self {
+                Self::Get { key, .. } | Self::Delete { key, .. } => key.len(),
+                Self::Put { key, value, .. } => key.len() + value.len(),
+                Self::Batch { operations, .. } => operations.iter().map(operation_length).sum(),
+                Self::Scan(page) => page.start.len() + page.end.len() + page.prefix.len(),
+                _ => 0,
+            }
+    }
+
+    pub(crate) fn encode(&self, head: RequestHead, tables: &mut TableBuilder, out: &mut Vec<u8>) {
+        match self {
+            Self::Get { key, level } => GetRequest { slot: slot_of(key), key, level: *level }.encode(head, out),
+            Self::Put { key, value, ttl_ms, durability } => {
+                let (slot, value) = (slot_of(key), Value::new(value));
+                PutRequest { slot, key, value, ttl_ms: *ttl_ms, durability: *durability }.encode(head, out);
+            }
+            Self::Delete { key, durability } => {
+                DeleteRequest { slot: slot_of(key), key, durability: *durability }.encode(head, out);
+            }
+            Self::Batch { operations, durability } => {
+                let mut batch = BatchWriter::begin(out, *durability, ReadLevel::Linearizable);
+                for operation in operations {
+                    let item = BatchItem { slot: slot_of(operation.key()), operation: operation.borrowed() };
+                    batch.push(&item).expect("batches are cut to what a frame holds");
+                }
+                batch.finish(head);
+            }
+            Self::Scan(page) => {
+                let PageRequest { partition, row_limit, keys_only, revision, snapshot, .. } = *page;
+                let mut request = ScanRequest::all(partition);
+                request.start = &page.start;
+                request.end = &page.end;
+                request.prefix = &page.prefix;
+                request.row_limit = row_limit;
+                request.keys_only = keys_only;
+                request.revision = revision;
+                request.snapshot = snapshot;
+                request.encode(head, tables, out);
+            }
+            Self::ScanRelease { partition, snapshot } => {
+                ScanRelease { partition: *partition, snapshot: *snapshot }.encode(head, tables, out);
+            }
+            Self::Topology => encode_topology_request(head, out),
+            Self::Status => encode_status_request(head, out),
+        }
+    }
+
+    /// Reads the answer to this request out of `frame`.
+    pub(crate) fn decode_reply(&self, frame: &Frame<'_>) -> Result<Reply, AttemptError> {
+        let fail = |error: corelode_net::BodyError| AttemptError::Protocol { message: error.to_string() };
+        match self {
+            Self::Get { .. } => match GetReply::decode(frame).map_err(fail)? {
+                GetReply::Absent => Ok(Reply::Value(None)),
+                GetReply::Found(found) => Ok(Reply::Value(Some(owned(&found)?))),
+            },
+            Self::Put { .. } => written(frame, Opcode::Put),
+            Self::Delete { .. } => written(frame, Opcode::Delete),
+            Self::Batch { operations, .. } => {
+                let reply = BatchReply::decode(frame).map_err(fail)?;
+                if reply.count() != operations.len() {
+                    let message = format!("{} results for {} operations", reply.count(), operations.len());
+                    return Err(AttemptError::Protocol { message });
+                }
+                let outcome = |result| {
+                    Ok(match result {
+                        BatchResult::Found(found) => Outcome::Value(Some(owned(&found)?)),
+                        BatchResult::Absent => Outcome::Value(None),
+                        BatchResult::Written { revision } => Outcome::Written { revision: revision.0 },
+                        BatchResult::Error { code, retry } => Outcome::Failed { code, retry },
+                    })
+                };
+                reply.results().map(outcome).collect::<Result<_, _>>().map(Reply::Batch)
+            }
+            Self::Scan(request) => page(frame, request.keys_only).map(Reply::Page),
+            Self::ScanRelease { .. } => Ok(Reply::Done),
+            Self::Topology => Topology::decode(frame).map(Reply::Topology).map_err(fail),
+            Self::Status => Status::decode(frame).map(Reply::Status).map_err(fail),
+        }
+    }
+}
+
+fn operation_length(operation: &Operation) -> usize {
+    match operation {
+        Operation::Put { key, value, .. } => key.len() + value.len(),
+        Operation::Get { key } | Operation::Delete { key } => key.len(),
+    }
+}
+
+fn written(frame: &Frame<'_>, opcode: Opcode) -> Result<Reply, AttemptError> {
+    let reply =
+        WriteReply::decode(frame, opcode).map_err(|error| AttemptError::Protocol { message: error.to_string() })?;
+    Ok(Reply::Written { revision: reply.revision.0 })
+}
+
+fn owned(found: &corelode_net::body::Found<'_>) -> Result<Found, AttemptError> {
+    found.value.verify().map_err(|error| AttemptError::Protocol { message: format!("a value is damaged: {error}") })?;
+    Ok(Found {
+        value: found.value.bytes.to_vec(),
+        revision: found.revision.0,
+        deadline_ms: (found.deadline_ms > 0).then_some(found.deadline_ms),
+    })
+}
+
+fn page(frame: &Frame<'_>, keys_only: bool) -> Result<Page, AttemptError> {
+    let page = ScanPage::decode(frame).map_err(|error| AttemptError::Protocol { message: error.to_string() })?;
+    let row = |row: corelode_net::body::ScanRow<'_>| {
+        let found =
+            corelode_net::body::Found { revision: row.revision, deadline_ms: row.deadline_ms, value: row.value };
+        let found = if keys_only {
+            Found { value: Vec::new(), revision: row.revision.0, deadline_ms: None }
+        } else {
+            owned(&found)?
+        };
+        Ok(Row { key: row.key.to_vec(), found })
+    };
+    Ok(Page {
+        rows: page.rows().map(row).collect::<Result<_, _>>()?,
+        revision: page.revision,
+        snapshot: page.snapshot,
+        resume_key: page.resume_key.map(<[u8]>::to_vec),
+    })
+}
+
+/// Reads an error out of `frame`.
+pub(crate) fn decode_error(frame: &Frame<'_>) -> AttemptError {
+    match ErrorReply::decode(frame) {
+        Ok(error) => {
+            AttemptError::Server { code: error.error_code(), retry: error.retry, message: error.message.to_owned() }
+        }
+        Err(error) => AttemptError::Protocol { message: error.to_string() },
+    }
+}

@@ -1,0 +1,83 @@
+//! Whether to try again, and after how long: pure functions.
+//!
+//! Until sessions exist a write is repeated only if it was surely not executed. A read may be repeated whatever happened.
+
+use std::time::Duration;
+
+use corelode_net::{ErrorCode, RetryClass};
+
+use crate::error::AttemptError;
+
+const DELAY_FIRST: Duration = Duration::from_millis(2);
+const DELAY_MAX: Duration = Duration::from_millis(500);
+
+/// What to do after a failed attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Decision {
+    /// Tell the caller.
+    GiveUp,
+    /// Try again after a delay drawn below this one.
+    RetryWithin(Duration),
+    /// The map is old: fetch the topology, then try again after a delay drawn below this one.
+    RefreshAndRetryWithin(Duration),
+}
+
+/// Decides on attempt number `attempt`, from 0.
+pub(crate) fn decide(error: &AttemptError, is_write: bool, attempt: u32) -> Decision {
+    let delay = DELAY_FIRST.saturating_mul(1 << attempt.min(16)).min(DELAY_MAX);
+    match error {
+        AttemptError::NotSent { .. } => Decision::RetryWithin(delay),
+        AttemptError::Broken { .. } if !is_write => Decision::RetryWithin(delay),
+        AttemptError::Server {
+            code: Some(ErrorCode::WrongCore | ErrorCode::StaleMap | ErrorCode::NotLeader), ..
+        } => Decision::RefreshAndRetryWithin(delay),
+        // The deadline that passed is the caller's own.
+        AttemptError::Server { code: Some(ErrorCode::DeadlineExceeded), .. } => Decision::GiveUp,
+        AttemptError::Server { retry: RetryClass::Safe, .. } => Decision::RetryWithin(delay),
+        AttemptError::Server { retry: RetryClass::Unknown, .. } if !is_write => Decision::RetryWithin(delay),
+        _ => Decision::GiveUp,
+    }
+}
+
+/// A delay drawn evenly from half of `within` to all of it, so that clients do not come back together.
+pub(crate) fn jittered(within: Duration, random: u64) -> Duration {
+    let half = within / 2;
+    let share = f64::from(u32::try_from(random >> 32).expect("32 bits")) / f64::from(u32::MAX);
+    half + half.mul_f64(share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(code: ErrorCode) -> AttemptError {
+        AttemptError::Server { code: Some(code), retry: code.retry_class(), message: String::new() }
+    }
+
+    #[test]
+    fn a_write_is_repeated_only_if_it_was_surely_not_executed() {
+        let is_repeated = |error: AttemptError| decide(&error, true, 0) != Decision::GiveUp;
+        assert!(is_repeated(AttemptError::NotSent { reason: String::new() }));
+        assert!(is_repeated(server(ErrorCode::Overloaded)));
+        assert!(is_repeated(server(ErrorCode::ShuttingDown)));
+        assert!(!is_repeated(AttemptError::Broken { reason: String::new() }));
+        assert!(!is_repeated(AttemptError::TimedOut { was_sent: true }));
+        assert!(!is_repeated(server(ErrorCode::OutcomeUnknown)));
+        assert!(!is_repeated(server(ErrorCode::Internal)));
+        assert!(!is_repeated(server(ErrorCode::TooLarge)));
+    }
+
+    #[test]
+    fn a_read_is_repeated_after_a_broken_connection() {
+        let error = AttemptError::Broken { reason: String::new() };
+        assert_eq!(decide(&error, false, 0), Decision::RetryWithin(DELAY_FIRST));
+    }
+
+    #[test]
+    fn delays_grow_to_a_bound_and_vary() {
+        let error = AttemptError::NotSent { reason: String::new() };
+        assert_eq!(decide(&error, true, 40), Decision::RetryWithin(DELAY_MAX));
+        assert_eq!(jittered(DELAY_MAX, 0), DELAY_MAX / 2);
+        assert_eq!(jittered(DELAY_MAX, u64::MAX), DELAY_MAX);
+    }
+}

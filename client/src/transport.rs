@@ -1,0 +1,285 @@
+//! One place to reach a core: a task that connects when there is something to send, pipelines, and connects anew when it breaks.
+//!
+//! Whatever is queued goes out in one write. A request whose connection broke before its bytes were handed to the socket was not sent;
+//! from the first byte on its fate is unknown. Connecting anew is delayed by a growing, varying time, so that many clients of a server
+//! that restarts do not come back together.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::Duration;
+
+use corelode_net::{CoreIndex, MapEpoch};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use crate::connection::{Connection, Event, Token};
+use crate::error::AttemptError;
+use crate::options::Options;
+use crate::random;
+use crate::request::{Reply, Request};
+use crate::retry::jittered;
+
+/// Requests that wait for a connection, for one core.
+const QUEUE_LENGTH_MAX: usize = 16 * 1024;
+/// Deadlines of requests under way are looked at so often.
+const EXPIRY_INTERVAL: Duration = Duration::from_millis(20);
+const RECONNECT_DELAY_FIRST: Duration = Duration::from_millis(5);
+const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
+
+/// A request on its way to a connection.
+pub(crate) struct Command {
+    pub(crate) request: Request,
+    pub(crate) map_epoch: MapEpoch,
+    pub(crate) deadline: Instant,
+    pub(crate) answer: oneshot::Sender<Result<Reply, AttemptError>>,
+}
+
+/// Sends requests to one core. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Transport {
+    commands: mpsc::Sender<Command>,
+}
+
+struct Waiting {
+    answer: oneshot::Sender<Result<Reply, AttemptError>>,
+    deadline: Instant,
+}
+
+/// How a connection ended, and what of it matters to the next one.
+struct Ended {
+    reason: AttemptError,
+    was_ready: bool,
+}
+
+impl Transport {
+    /// A transport to `core`, or to whichever core the server chooses. It ends when its last clone is dropped.
+    pub(crate) fn start(options: Options, core: Option<CoreIndex>) -> Self {
+        let (commands, receiver) = mpsc::channel(QUEUE_LENGTH_MAX);
+        tokio::spawn(run(options, core, receiver));
+        Self { commands }
+    }
+
+    /// Sends a request and waits for its answer until its deadline.
+    pub(crate) async fn call(
+        &self,
+        request: Request,
+        map_epoch: MapEpoch,
+        deadline: Instant,
+    ) -> Result<Reply, AttemptError> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command { request, map_epoch, deadline, answer };
+        match timeout_at(deadline, self.commands.send(command)).await {
+            Err(_) => return Err(AttemptError::TimedOut { was_sent: false }),
+            Ok(Err(_)) => return Err(AttemptError::NotSent { reason: "the client is closed".to_owned() }),
+            Ok(Ok(())) => {}
+        }
+        // The task answers by the deadline whatever happens; without an answer it has ended.
+        answered.await.unwrap_or_else(|_| Err(AttemptError::NotSent { reason: "the client is closed".to_owned() }))
+    }
+}
+
+async fn run(options: Options, core: Option<CoreIndex>, mut commands: mpsc::Receiver<Command>) {
+    let mut failures = 0_u32;
+    loop {
+        let Some(mut first) = next_live(&mut commands).await else { return };
+        if failures > 0 {
+            let delay = RECONNECT_DELAY_FIRST.saturating_mul(1 << failures.min(16)).min(RECONNECT_DELAY_MAX);
+            let until = (Instant::now() + jittered(delay, random::number())).min(first.deadline);
+            tokio::time::sleep_until(until).await;
+        }
+        match connect(&options, first.deadline).await {
+            Ok(stream) => {
+                let ended = drive(&options, core, stream, &mut first, &mut commands).await;
+                failures = if ended.was_ready { 0 } else { failures + 1 };
+                if let Some(command) = first.take() {
+                    let _ = command.answer.send(Err(ended.reason));
+                }
+            }
+            Err(reason) => {
+                failures += 1;
+                if let Some(command) = first.take() {
+                    let _ = command.answer.send(Err(reason));
+                }
+            }
+        }
+    }
+}
+
+/// A command that waits for a connection to be ready for it.
+struct First {
+    command: Option<Command>,
+    deadline: Instant,
+}
+
+impl First {
+    fn take(&mut self) -> Option<Command> {
+        self.command.take()
+    }
+}
+
+/// The next command whose deadline has not passed.
+async fn next_live(commands: &mut mpsc::Receiver<Command>) -> Option<First> {
+    loop {
+        let command = commands.recv().await?;
+        if command.deadline > Instant::now() {
+            return Some(First { deadline: command.deadline, command: Some(command) });
+        }
+        let _ = command.answer.send(Err(AttemptError::TimedOut { was_sent: false }));
+    }
+}
+
+async fn connect(options: &Options, deadline: Instant) -> Result<TcpStream, AttemptError> {
+    let mut reason = "no address was given".to_owned();
+    for address in &options.addresses {
+        let until = deadline.min(Instant::now() + options.connect_timeout);
+        match timeout_at(until, TcpStream::connect(address.as_str())).await {
+            Ok(Ok(stream)) => {
+                // Without it small requests wait for acknowledgements; the connection works either way.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => reason = format!("{address}: {error}"),
+            Err(_) => reason = format!("{address}: no connection in time"),
+        }
+    }
+    Err(AttemptError::NotSent { reason })
+}
+
+/// Drives one connection until it ends.
+async fn drive(
+    options: &Options,
+    core: Option<CoreIndex>,
+    stream: TcpStream,
+    first: &mut First,
+    commands: &mut mpsc::Receiver<Command>,
+) -> Ended {
+    let mut connection = Connection::new(options.handshake.clone(), core, random::bytes());
+    let mut waiting: HashMap<Token, Waiting> = HashMap::new();
+    let mut token_last: Token = 0;
+    let mut written = 0;
+    let mut was_ready = false;
+    let mut buffer = vec![0; 64 * 1024];
+    let mut events = Vec::new();
+    let handshake_until = Instant::now() + options.connect_timeout;
+    let mut expire_at = Instant::now() + EXPIRY_INTERVAL;
+    let reason = loop {
+        if connection.has_room()
+            && let Some(command) = first.take()
+        {
+            submit(&mut connection, &mut waiting, &mut token_last, command);
+        }
+        while connection.has_room()
+            && let Ok(command) = commands.try_recv()
+        {
+            submit(&mut connection, &mut waiting, &mut token_last, command);
+        }
+        if connection.is_going_away() && connection.in_flight() == 0 {
+            break AttemptError::NotSent { reason: "the server is shutting down".to_owned() };
+        }
+        match write_some(&stream, &mut connection.outbound, &mut written) {
+            Ok(()) => {}
+            Err(error) => break AttemptError::NotSent { reason: error.to_string() },
+        }
+        let wake_at = match was_ready {
+            true => (!waiting.is_empty()).then_some(expire_at),
+            false => Some(handshake_until.min(first.deadline)),
+        };
+        let takes_commands = was_ready && connection.has_room();
+        tokio::select! {
+            readable = stream.readable() => {
+                let outcome = readable.and_then(|()| stream.try_read(&mut buffer));
+                match outcome {
+                    Ok(0) => break AttemptError::NotSent { reason: "the server closed the connection".to_owned() },
+                    Ok(length) => {
+                        if let Err(error) = connection.receive(&buffer[..length], &mut events) {
+                            break error;
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => break AttemptError::NotSent { reason: error.to_string() },
+                }
+            }
+            _ = stream.writable(), if !connection.outbound.is_empty() => {}
+            command = commands.recv(), if takes_commands => match command {
+                Some(command) => submit(&mut connection, &mut waiting, &mut token_last, command),
+                None => break AttemptError::NotSent { reason: "the client is closed".to_owned() },
+            },
+            () = sleep_until(wake_at) => {
+                if !was_ready {
+                    break AttemptError::NotSent { reason: "the handshake took too long".to_owned() };
+                }
+                expire(&mut waiting);
+                expire_at = Instant::now() + EXPIRY_INTERVAL;
+            }
+        }
+        for event in events.drain(..) {
+            match event {
+                Event::Ready => was_ready = true,
+                Event::Answered(token, outcome) => {
+                    if let Some(waiting) = waiting.remove(&token) {
+                        let _ = waiting.answer.send(outcome);
+                    }
+                }
+                Event::GoAway => {}
+            }
+        }
+    };
+    // What was submitted may have reached the server.
+    for token in connection.into_unanswered() {
+        if let Some(waiting) = waiting.remove(&token) {
+            let reason = match &reason {
+                AttemptError::NotSent { reason } => reason.clone(),
+                other => format!("{other:?}"),
+            };
+            let _ = waiting.answer.send(Err(AttemptError::Broken { reason }));
+        }
+    }
+    Ended { reason, was_ready }
+}
+
+fn submit(
+    connection: &mut Connection,
+    waiting: &mut HashMap<Token, Waiting>,
+    token_last: &mut Token,
+    command: Command,
+) {
+    let Command { request, map_epoch, deadline, answer } = command;
+    let remaining = deadline.saturating_duration_since(Instant::now());
+    if remaining.is_zero() {
+        let _ = answer.send(Err(AttemptError::TimedOut { was_sent: false }));
+        return;
+    }
+    *token_last += 1;
+    let deadline_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX).max(1);
+    connection.submit(*token_last, request, map_epoch, deadline_ms);
+    waiting.insert(*token_last, Waiting { answer, deadline });
+}
+
+fn expire(waiting: &mut HashMap<Token, Waiting>) {
+    let now = Instant::now();
+    for (_, late) in waiting.extract_if(|_, waiting| waiting.deadline <= now) {
+        let _ = late.answer.send(Err(AttemptError::TimedOut { was_sent: true }));
+    }
+}
+
+/// Writes as much as the socket takes now.
+fn write_some(stream: &TcpStream, outbound: &mut Vec<u8>, written: &mut usize) -> io::Result<()> {
+    while *written < outbound.len() {
+        match stream.try_write(&outbound[*written..]) {
+            Ok(length) => *written += length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    outbound.clear();
+    *written = 0;
+    Ok(())
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
