@@ -8,12 +8,13 @@ mod import;
 mod key;
 mod put;
 mod scan;
-pub(crate) mod serve;
+mod serve;
+mod show;
 mod status;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::exit::EXIT_CODES_HELP;
+use crate::exit::{EXIT_CODES_HELP, Exit};
 
 /// A durable, ordered key-value store in which every core is a small database of its own.
 #[derive(Debug, Parser)]
@@ -37,8 +38,27 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Does what was asked for.
+    pub(crate) fn run(self) -> Exit {
+        let name = self.name();
+        let outcome = match self {
+            Self::Serve(arguments) => return serve::run(arguments),
+            Self::Get(arguments) => get::run(&arguments),
+            Self::Put(arguments) => put::run(&arguments),
+            Self::Del(arguments) => del::run(&arguments),
+            Self::Scan(arguments) => scan::run(&arguments),
+            Self::Import(arguments) => import::run(&arguments),
+            Self::Export(arguments) => export::run(&arguments),
+            Self::Status(arguments) => status::run(&arguments),
+        };
+        outcome.unwrap_or_else(|failure| {
+            eprintln!("corelode {name}: {}", failure.message);
+            failure.exit
+        })
+    }
+
     /// The subcommand as one types it.
-    pub(crate) fn name(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         match self {
             Self::Serve(_) => "serve",
             Self::Get(_) => "get",

@@ -4,7 +4,13 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::{Output, WriteDurability, connection::ConnectionArguments};
+use super::{
+    Output, WriteDurability,
+    connection::{ConnectionArguments, Failure, durability},
+    key::bytes_of,
+    show,
+};
+use crate::exit::Exit;
 
 /// Delete a key
 ///
@@ -28,4 +34,11 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
+}
+
+/// Deletes the key.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let key = bytes_of(&arguments.key, arguments.escaped).map_err(Failure::usage)?;
+    let revision = arguments.connection.client()?.delete_with(&key, durability(arguments.durability))?;
+    show::revision(arguments.output, revision)
 }

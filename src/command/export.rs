@@ -1,11 +1,24 @@
 //! `corelode export`: all records into a file.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
+use corelode_client::ScanOptions;
 
-use super::connection::ConnectionArguments;
-use crate::record::Format;
+use super::{
+    connection::{ConnectionArguments, Failure},
+    key::bytes_of,
+    scan::ttl_ms,
+};
+use crate::{
+    exit::Exit,
+    record::{Format, RecordWriter},
+};
 
 /// Write all records to a file, in key order over all partitions
 ///
@@ -30,4 +43,53 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
+}
+
+/// Writes all records. A file gets its name only once it is complete.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let prefix = match &arguments.prefix {
+        Some(prefix) => bytes_of(prefix, arguments.escaped).map_err(Failure::usage)?,
+        None => Vec::new(),
+    };
+    let format = arguments.format.or_else(|| Format::of_file(&arguments.file)).ok_or_else(|| {
+        Failure::usage("the format is not clear: give --format, or a file that ends in .ndjson or .tsv")
+    })?;
+    let options = ScanOptions { prefix, ..ScanOptions::default() };
+    if arguments.file == Path::new("-") {
+        let written = write_records(arguments, options, format, io::stdout().lock());
+        return written.map(|_| Exit::Done);
+    }
+    let mut partial = arguments.file.clone().into_os_string();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let file = File::create(&partial).map_err(|error| Failure::file(&partial, &error))?;
+    let count = write_records(arguments, options, format, file)?;
+    fs::rename(&partial, &arguments.file).map_err(|error| Failure::file(&arguments.file, &error))?;
+    eprintln!("{count} records written to {}", arguments.file.display());
+    Ok(Exit::Done)
+}
+
+fn write_records(
+    arguments: &Arguments,
+    options: ScanOptions,
+    format: Format,
+    output: impl Write,
+) -> Result<u64, Failure> {
+    let fail = |error: io::Error| Failure::file(&arguments.file, &error);
+    let mut writer = RecordWriter::new(BufWriter::new(output), format);
+    let mut count = 0;
+    for row in arguments.connection.client()?.scan(options) {
+        let row = row?;
+        let ttl_ms = match format {
+            Format::Ndjson => ttl_ms(row.found.deadline_ms),
+            Format::Tsv => None,
+        };
+        match writer.write(&row.key, &row.found.value, ttl_ms) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(count),
+            written => written.map_err(fail)?,
+        }
+        count += 1;
+    }
+    writer.into_inner().flush().map_err(fail)?;
+    Ok(count)
 }

@@ -4,7 +4,13 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::{Output, connection::ConnectionArguments};
+use super::{
+    Output,
+    connection::{ConnectionArguments, Failure},
+    key::bytes_of,
+    show,
+};
+use crate::exit::Exit;
 
 /// Write the value of a key to standard output
 ///
@@ -24,4 +30,34 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
+}
+
+/// Looks the key up and shows its value.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let key = bytes_of(&arguments.key, arguments.escaped).map_err(Failure::usage)?;
+    let Some(found) = arguments.connection.client()?.get(&key)? else { return Ok(Exit::Absent) };
+    let shown = match arguments.output {
+        Output::Raw => {
+            show::bytes(&found.value).and_then(|()| if show::is_terminal() { show::bytes(b"\n") } else { Ok(()) })
+        }
+        Output::Json => {
+            let mut object = serde_json::Map::new();
+            show::put_bytes(&mut object, "key", &key);
+            show::put_bytes(&mut object, "value", &found.value);
+            object.insert("revision".to_owned(), found.revision.into());
+            object.insert("deadline_ms".to_owned(), found.deadline_ms.into());
+            show::line(&serde_json::Value::Object(object).to_string())
+        }
+        Output::Table => {
+            let deadline = found.deadline_ms.map_or("never".to_owned(), |at| format!("{at} ms after 1970"));
+            show::line(&format!(
+                "key       {}\nvalue     {}\nbytes     {}\nrevision  {}\nexpires   {deadline}",
+                show::cell(&key, 200),
+                show::cell(&found.value, 200),
+                found.value.len(),
+                found.revision
+            ))
+        }
+    };
+    shown.map(|()| Exit::Done).map_err(|error| Failure::file("standard output".as_ref(), &error))
 }

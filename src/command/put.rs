@@ -1,10 +1,24 @@
 //! `corelode put`: one write.
 
-use std::{ffi::OsString, num::NonZeroU64, path::PathBuf};
+use std::{
+    ffi::OsString,
+    fs,
+    io::{self, Read},
+    num::NonZeroU64,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
+use corelode_client::WriteOptions;
 
-use super::{Output, WriteDurability, connection::ConnectionArguments};
+use super::{
+    Output, WriteDurability,
+    connection::{ConnectionArguments, Failure, durability},
+    key::bytes_of,
+    show,
+};
+use crate::exit::Exit;
 
 /// Store a value under a key
 #[derive(Args, Debug)]
@@ -38,4 +52,29 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
+}
+
+/// Stores the value.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let key = bytes_of(&arguments.key, arguments.escaped).map_err(Failure::usage)?;
+    let value = match (&arguments.value, &arguments.value_file) {
+        (Some(value), _) => bytes_of(value, arguments.escaped).map_err(Failure::usage)?,
+        (None, Some(path)) => read_value(path).map_err(|error| Failure::file(path, &error))?,
+        (None, None) => return Err(Failure::usage("a value is missing: give VALUE or --value-file FILE")),
+    };
+    let options = WriteOptions {
+        ttl: arguments.ttl_ms.map(|ttl_ms| Duration::from_millis(ttl_ms.get())),
+        durability: durability(arguments.durability),
+    };
+    let revision = arguments.connection.client()?.put_with(&key, &value, options)?;
+    show::revision(arguments.output, revision)
+}
+
+fn read_value(path: &Path) -> io::Result<Vec<u8>> {
+    if path == Path::new("-") {
+        let mut value = Vec::new();
+        io::stdin().lock().read_to_end(&mut value)?;
+        return Ok(value);
+    }
+    fs::read(path)
 }

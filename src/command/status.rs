@@ -1,8 +1,14 @@
 //! `corelode status`: what the server says about itself.
 
 use clap::Args;
+use corelode_client::{CoreStatus, Status};
 
-use super::{Output, connection::ConnectionArguments};
+use super::{
+    Output,
+    connection::{ConnectionArguments, Failure},
+    show,
+};
+use crate::exit::Exit;
 
 /// Show the server's version, its partitions and the counters of each core
 #[derive(Args, Debug)]
@@ -13,4 +19,73 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
+}
+
+/// Shows what the server says.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let status = arguments.connection.client()?.status()?;
+    let text = match arguments.output {
+        Output::Table => table(&status),
+        Output::Json => json(&status),
+        Output::Raw => raw(&status),
+    };
+    show::bytes(text.as_bytes()).map(|()| Exit::Done).map_err(|error| Failure::file("standard output".as_ref(), &error))
+}
+
+fn table(status: &Status) -> String {
+    let seconds = status.uptime_ms / 1000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    let mut text = format!(
+        "server   corelode {}, up {days}d {hours:02}:{minutes:02}:{:02}\ncluster  {}\nnode     {}\ncores    {}\n\n",
+        status.server_version,
+        seconds % 60,
+        status.cluster_id,
+        status.node_id,
+        status.cores.len()
+    );
+    let names: Vec<&str> = status.cores.first().map_or(Vec::new(), |core| names(core));
+    text.push_str(&format!("{:<32}", "counter"));
+    for core in &status.cores {
+        text.push_str(&format!("{:>16}", format!("core {}", core.core)));
+    }
+    text.push_str(&format!("{:>18}\n", "total"));
+    for name in names {
+        text.push_str(&format!("{name:<32}"));
+        for core in &status.cores {
+            text.push_str(&format!("{:>16}", core.counter(name).unwrap_or(0)));
+        }
+        text.push_str(&format!("{:>18}\n", status.total(name)));
+    }
+    text
+}
+
+fn names(core: &CoreStatus) -> Vec<&str> {
+    core.counters.iter().map(|counter| counter.name.as_str()).collect()
+}
+
+fn json(status: &Status) -> String {
+    let cores: Vec<_> = status
+        .cores
+        .iter()
+        .map(|core| {
+            let counters = core.counters.iter().map(|counter| (counter.name.clone(), counter.value.into()));
+            serde_json::json!({ "core": core.core.0, "counters": serde_json::Map::from_iter(counters) })
+        })
+        .collect();
+    let object = serde_json::json!({
+        "server_version": status.server_version,
+        "uptime_ms": status.uptime_ms,
+        "cluster_id": status.cluster_id.to_string(),
+        "node_id": status.node_id.0,
+        "cores": cores,
+    });
+    format!("{object}\n")
+}
+
+fn raw(status: &Status) -> String {
+    let mut text = String::new();
+    for name in status.cores.first().map_or(Vec::new(), |core| names(core)) {
+        text.push_str(&format!("{name}\t{}\n", status.total(name)));
+    }
+    text
 }

@@ -56,11 +56,6 @@ impl<R: BufRead> RecordReader<R> {
     pub(crate) fn new(input: R, format: Format) -> Self {
         Self { lines: LineReader::new(input, LINE_SIZE_BYTES_MAX), format, is_broken: false }
     }
-
-    /// The number of the line that the last item came from, counted from 1.
-    pub(crate) fn line_number(&self) -> u64 {
-        self.lines.line_number()
-    }
 }
 
 impl<R: BufRead> Iterator for RecordReader<R> {
