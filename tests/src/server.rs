@@ -71,7 +71,15 @@ impl Server {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_logging_to(options: &ServerOptions, log: &Path) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        Self::start_at(options, SocketAddr::from(([127, 0, 0, 1], free_port())), log)
+    }
+
+    /// As [`start`](Self::start), on an address of the caller's choice.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_at(options: &ServerOptions, address: SocketAddr, log: &Path) -> Self {
         let log = log.to_path_buf();
         let output = File::options().create(true).append(true).open(&log).expect("the log's place is writable");
         let mut command = Command::new(program());
