@@ -55,7 +55,8 @@ impl History {
         let entry = history.entries.entry(proposal.position.index.0).or_default();
         assert_eq!(entry.commands.len(), proposal.ordinal as usize, "commands stand in the order in which they came");
         if entry.commands.is_empty() {
-            entry.log_time = log_time;
+            // A tick may have opened the entry earlier; it was not before the entry in front of it.
+            entry.log_time = history.log_time;
             history.log_time = log_time;
         }
         let value = match write.change {
@@ -77,7 +78,9 @@ impl History {
         if let Some(log_time) = log_time {
             assert!(log_time >= history.durable_log_time, "log time never goes back");
             history.durable_log_time = log_time;
-            history.log_time = history.log_time.max(log_time);
+            // A command may have joined an entry that a tick had opened earlier; once nothing is under way, what the node says counts.
+            let is_under_way = history.entries.keys().next_back().is_some_and(|&last| last > index);
+            history.log_time = if is_under_way { history.log_time.max(log_time) } else { log_time };
         }
     }
 
@@ -91,21 +94,47 @@ impl History {
         Self(Rc::new(RefCell::new(self.0.borrow().clone())))
     }
 
-    /// Compares all that a node holds with what it may hold. The machine may have crashed before; the entries that it
-    /// lost are forgotten, so that the history can go on.
+    /// What a partition shows after an entry, to a reader at `log_time`.
+    pub fn state(&self, partition: PartitionId, index: u64, log_time: LogTime) -> State {
+        let partitions = self.0.borrow();
+        partitions.get(&partition).map(|history| history.state_at(index, log_time).2).unwrap_or_default()
+    }
+
+    /// Compares all that a node holds with what it may hold.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub async fn compare<E: Environment>(&self, node: &mut Node<E>) -> Result<(), String> {
+        for number in 0..node.partition_count {
+            self.compare_partition(node, PartitionId(number)).await?;
+        }
+        Ok(())
+    }
+
+    /// As [`compare`](Self::compare), for a node that has just started or has settled: the entries that a crash took are forgotten, so
+    /// that the history can go on.
     ///
     /// # Errors
     /// A sentence that says what is wrong.
     pub async fn check<E: Environment>(&self, node: &mut Node<E>) -> Result<(), String> {
         for number in 0..node.partition_count {
             let partition = PartitionId(number);
-            let found = Found::read(node, partition).await?;
-            let mut partitions = self.0.borrow_mut();
-            let history = partitions.entry(partition).or_default();
-            history.check(&found).map_err(|message| format!("partition {partition}: {message}"))?;
-            history.forget_behind(&found);
+            let found = self.compare_partition(node, partition).await?;
+            self.0.borrow_mut().entry(partition).or_default().forget_behind(&found);
         }
         Ok(())
+    }
+
+    async fn compare_partition<E: Environment>(
+        &self,
+        node: &mut Node<E>,
+        partition: PartitionId,
+    ) -> Result<Found, String> {
+        let found = Found::read(node, partition).await?;
+        let mut partitions = self.0.borrow_mut();
+        let history = partitions.entry(partition).or_default();
+        history.check(&found).map_err(|message| format!("partition {partition}: {message}"))?;
+        Ok(found)
     }
 }
 

@@ -65,6 +65,8 @@ pub struct Node<E: Environment> {
     /// What was proposed and acknowledged.
     pub history: History,
     pub jobs: Jobs,
+    /// Lets time pass while a write waits for work that failed and is tried again later.
+    pub pass_time: fn(&E),
     jobs_running: Rc<Cell<usize>>,
     jobs_ended: Rc<RefCell<Vec<Ended<E>>>>,
     _lock: E::DirectoryLock,
@@ -87,6 +89,7 @@ impl<E: Environment> Node<E> {
             report,
             history: history.clone(),
             jobs: Jobs::Inline,
+            pass_time: |_| panic!("a write waits, and nothing is under way"),
             jobs_running: Rc::default(),
             jobs_ended: Rc::default(),
             _lock: lock,
@@ -120,7 +123,12 @@ impl<E: Environment> Node<E> {
                     self.history.proposed(partition, proposal, write, now_ms);
                     return Ok(proposal);
                 }
-                Err(_busy) => self.settle().await?,
+                Err(_busy) => {
+                    self.settle().await?;
+                    if self.store(partition).check_capacity(partition).is_err() {
+                        (self.pass_time)(&self.environment);
+                    }
+                }
             }
         }
     }
@@ -202,8 +210,13 @@ impl<E: Environment> Node<E> {
 
     /// Everything that is under way comes to an end, or waits for time to pass.
     pub async fn settle(&mut self) -> Result<()> {
-        while self.write_logs().await? | self.run_jobs().await? {}
-        self.tick().await
+        loop {
+            while self.write_logs().await? | self.run_jobs().await? {}
+            self.tick().await?;
+            if !self.write_logs().await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Does what time asks for.
