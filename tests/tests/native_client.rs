@@ -1,0 +1,178 @@
+//! The native client against a real server: every operation, many at once, and what it says when the server goes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use corelode_client::{
+    BatchOutcome, Client, Durability, Error, Operation, Options, Role, ScanOptions, Secret, WriteOptions,
+};
+use corelode_tests::server::{Server, ServerOptions};
+
+fn options(scratch: &tempfile::TempDir, is_tiny: bool) -> ServerOptions {
+    ServerOptions {
+        data_directory: scratch.path().join("data"),
+        cores: 2,
+        partitions: 16,
+        is_tiny,
+        is_without_ring: false,
+    }
+}
+
+fn client_of(address: SocketAddr) -> Client {
+    Client::new(Options::from_addresses(vec![address.to_string()]).with_timeout(Duration::from_secs(20)))
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+#[test]
+fn every_operation_works_over_all_partitions() {
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let server = Server::start(&options(&scratch, true));
+    let client = client_of(server.address());
+    runtime().block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..2_000_u32 {
+            let client = client.clone();
+            tasks.spawn(async move {
+                let key = format!("key-{number:05}");
+                client.put(key.as_bytes(), &number.to_le_bytes()).await.expect("served");
+                let found = client.get(key.as_bytes()).await.expect("served").expect("it was put");
+                assert_eq!(found.value, number.to_le_bytes());
+            });
+        }
+        while let Some(joined) = tasks.join_next().await {
+            joined.expect("no task fails");
+        }
+
+        let mut operations: Vec<_> =
+            (0..500).map(|number| Operation::Get { key: format!("key-{number:05}").into_bytes() }).collect();
+        operations.push(Operation::Delete { key: b"key-00007".to_vec() });
+        operations.push(Operation::Put { key: b"other".to_vec(), value: b"value".to_vec(), ttl_ms: None });
+        operations.push(Operation::Get { key: b"absent".to_vec() });
+        let results = client.batch(operations, Durability::Synced).await.expect("served");
+        for (number, result) in (0..500_u32).zip(&results) {
+            let Ok(BatchOutcome::Value(Some(found))) = result else { panic!("{result:?}") };
+            assert_eq!(found.value, number.to_le_bytes());
+        }
+        assert!(matches!(results[500], Ok(BatchOutcome::Written { .. })));
+        assert!(matches!(results[501], Ok(BatchOutcome::Written { .. })));
+        assert_eq!(results[502], Ok(BatchOutcome::Value(None)));
+
+        let collect = async |options: ScanOptions| {
+            let mut scan = client.scan(options);
+            let mut keys = Vec::new();
+            while let Some(row) = scan.next().await.expect("served") {
+                keys.push(String::from_utf8(row.key).expect("UTF-8"));
+            }
+            keys
+        };
+        let mut expected: Vec<_> = (0..2_000).map(|number| format!("key-{number:05}")).collect();
+        expected.remove(7);
+        expected.push("other".to_owned());
+        assert_eq!(collect(ScanOptions::default()).await, expected);
+        let prefix = ScanOptions { prefix: b"key-000".to_vec(), keys_only: true, ..ScanOptions::default() };
+        assert_eq!(collect(prefix).await, expected[..99]);
+        let range = ScanOptions {
+            start: b"key-00100".to_vec(),
+            end: b"key-00200".to_vec(),
+            limit: Some(10),
+            ..ScanOptions::default()
+        };
+        assert_eq!(collect(range).await, expected[99..109]);
+        assert_eq!(client.status().await.expect("served").cores.len(), 2);
+    });
+    server.terminate();
+}
+
+#[test]
+fn a_scan_sees_what_was_there_when_it_began() {
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let server = Server::start(&options(&scratch, true));
+    let client = client_of(server.address());
+    runtime().block_on(async {
+        for number in 0..3_000_u32 {
+            client
+                .put_with(
+                    format!("key-{number:05}").as_bytes(),
+                    b"before",
+                    WriteOptions { durability: Durability::Memory, ttl: None },
+                )
+                .await
+                .expect("served");
+        }
+        let mut scan = client.scan(ScanOptions::default());
+        let mut seen = 0;
+        while let Some(row) = scan.next().await.expect("served") {
+            assert_eq!(row.found.value, b"before", "{}", String::from_utf8_lossy(&row.key));
+            seen += 1;
+            // Ahead of the scan everything changes.
+            let ahead = format!("key-{:05}", (seen + 700) % 3_000);
+            client.put(ahead.as_bytes(), b"after").await.expect("served");
+            client.delete(format!("key-{:05}", (seen + 1_500) % 3_000).as_bytes()).await.expect("served");
+            if seen > 400 {
+                break;
+            }
+        }
+    });
+    server.terminate();
+}
+
+#[test]
+fn a_restart_costs_reads_time_and_writes_at_most_their_certainty() {
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let server = Server::start(&options(&scratch, true));
+    let address = server.address();
+    let client = client_of(address);
+    let runtime = runtime();
+    runtime.block_on(client.put(b"stays", b"value")).expect("served");
+    let writers: Vec<_> = (0..64_u32)
+        .map(|writer| {
+            let client = client.clone();
+            runtime.spawn(async move {
+                let key = format!("key-{writer}");
+                let (mut acknowledged, mut unknown) = (0_u32, 0_u32);
+                for version in 1..200_u32 {
+                    match client.put(key.as_bytes(), &version.to_le_bytes()).await {
+                        Ok(_) => acknowledged = version,
+                        Err(Error::OutcomeUnknown { .. }) => unknown += 1,
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+                (key, acknowledged, unknown)
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(150));
+    server.kill();
+    let server = Server::start_at(&options(&scratch, true), address, &scratch.path().join("data.log"));
+    let read = runtime.block_on(client.get(b"stays")).expect("a read is repeated until the server is back");
+    assert_eq!(read.expect("it was put").value, b"value");
+    for writer in writers {
+        let (key, acknowledged, unknown) = runtime.block_on(writer).expect("no writer fails");
+        let found = runtime.block_on(client.get(key.as_bytes())).expect("served").expect("it was put");
+        let version = u32::from_le_bytes(found.value.try_into().expect("four bytes"));
+        assert!(version >= acknowledged, "{key}: {version} after {acknowledged} was acknowledged");
+        assert!(unknown <= 1, "{key}: one write was under way, and {unknown} are unknown");
+    }
+    server.terminate();
+}
+
+#[test]
+fn nobody_there_and_the_wrong_secret_are_told_apart() {
+    let runtime = runtime();
+    let nobody = Options::from_addresses(vec!["127.0.0.1:9".to_owned()]).with_timeout(Duration::from_millis(300));
+    let outcome = runtime.block_on(async { Client::new(nobody).get(b"k").await });
+    assert!(matches!(outcome, Err(Error::Unreachable { .. })), "{outcome:?}");
+
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let server = Server::start(&options(&scratch, true));
+    let secret = Secret::new(b"a secret that the server does not have").expect("long enough");
+    let stranger = Options::from_addresses(vec![server.address().to_string()])
+        .with_timeout(Duration::from_secs(2))
+        .with_secret(Role::Admin, secret);
+    let outcome = runtime.block_on(async { Client::new(stranger).get(b"k").await });
+    assert!(matches!(outcome, Err(Error::Refused { .. })), "{outcome:?}");
+    server.terminate();
+}
