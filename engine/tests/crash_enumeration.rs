@@ -9,54 +9,11 @@ use corelode_engine::env::LogMode;
 use corelode_engine::env::simulated::{CrashPolicy, DiskImage, SimulatedEnvironment, SimulationOptions};
 use corelode_engine::ids::PartitionId;
 use harness::crashes::{
-    Coverage, DIRECTORY, Extent, Work, crash_everywhere, kill_everywhere, machine_after_crash, open_and_check,
-    recover_and_check, write_a_little,
+    Coverage, Extent, Work, crash_everywhere, kill_everywhere, machine_after_crash, open_and_check, write_a_little,
 };
+use harness::load::{CORES, crash_the_load, observed_load, recovers};
 use harness::workload::{Workload, open_options, sentence};
 use harness::{History, Jobs, Node};
-
-const CORES: u16 = 2;
-
-type Checked = Rc<RefCell<Coverage>>;
-
-/// Runs a load on a machine that `observe` watches.
-fn observed_load(
-    simulation: SimulationOptions,
-    jobs: Jobs,
-    workload: Workload,
-    observe: impl FnOnce(&SimulatedEnvironment, History) -> Checked,
-) -> Result<Coverage, String> {
-    let environment = SimulatedEnvironment::new(simulation);
-    let history = History::default();
-    let coverage = observe(&environment, history.clone());
-    let ran = environment.run_until(async {
-        let options = open_options(CORES);
-        let mut node = Node::open_with(&environment, DIRECTORY.as_ref(), options, &history).await.map_err(sentence)?;
-        node.jobs = jobs;
-        workload.run(&mut node).await.map_err(sentence)?;
-        history.check(&mut node).await.map_err(|message| format!("without a crash: {message}"))
-    });
-    ran.expect("no crash was planned")?;
-    let coverage = coverage.borrow().clone();
-    coverage.result().map(|()| coverage)
-}
-
-/// Crashes a load at every step.
-fn crash_the_load(
-    simulation: SimulationOptions,
-    jobs: Jobs,
-    workload: Workload,
-    extent: Extent,
-    check: impl Fn(&DiskImage, &History) -> Result<(), String> + 'static,
-) -> Result<Coverage, String> {
-    observed_load(simulation, jobs, workload, |environment, history| {
-        crash_everywhere(environment, extent, move |image| check(image, &history))
-    })
-}
-
-fn recovers(image: &DiskImage, history: &History) -> Result<(), String> {
-    recover_and_check(image, open_options(CORES), history)
-}
 
 const PARTS: &[Work] = &[
     Work::LogWrite,
@@ -77,6 +34,16 @@ fn nothing_acknowledged_is_lost_at_any_step() {
     let coverage = coverage.expect("every crash is survived");
     coverage.print("crash");
     coverage.assert_covers(PARTS);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_while_the_log_goes_round() {
+    let extent = Extent { stride: 3, first: 6, seeds: 2 }.or_all();
+    let coverage =
+        crash_the_load(SimulationOptions::in_order(), Jobs::Inline, Workload::of_the_log(), extent, recovers);
+    let coverage = coverage.expect("every crash is survived");
+    coverage.print("crash_log");
+    coverage.assert_covers(&[Work::LogWrite, Work::SegmentOpen, Work::SegmentRecycle, Work::TableWrite]);
 }
 
 #[test]

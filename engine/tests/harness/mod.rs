@@ -3,7 +3,9 @@
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses a part of it")]
 
 pub mod crashes;
+pub mod damage;
 pub mod history;
+pub mod load;
 pub mod workload;
 
 use std::cell::{Cell, RefCell};

@@ -43,15 +43,35 @@ pub struct Workload {
     pub key_count: u64,
     pub value_length_max: u64,
     pub memory_percent: u64,
+    /// With little of it tables dominate, with much the log.
+    pub memtable_memory_bytes: usize,
 }
 
 impl Default for Workload {
     fn default() -> Self {
-        Self { seed: 1, turns: 60, key_count: 12, value_length_max: 500, memory_percent: 25 }
+        Self {
+            seed: 1,
+            turns: 60,
+            key_count: 12,
+            value_length_max: 500,
+            memory_percent: 25,
+            memtable_memory_bytes: minute_options().memtable_memory_bytes,
+        }
     }
 }
 
 impl Workload {
+    /// A load whose batches take several blocks, and whose memtables are flushed because the log is full.
+    pub fn of_the_log() -> Self {
+        Self { turns: 50, key_count: 40, value_length_max: 3000, memtable_memory_bytes: 1024 * 1024, ..Self::default() }
+    }
+
+    /// How a node is opened for it.
+    pub fn open_options(&self, cores: u16) -> OpenOptions {
+        let store = Options { memtable_memory_bytes: self.memtable_memory_bytes, ..minute_options() };
+        OpenOptions { store, ..open_options(cores) }
+    }
+
     /// Runs to its end, unless the machine crashes before.
     pub async fn run<E: Environment>(self, node: &mut Node<E>) -> Result<()> {
         let mut random = Random::new(self.seed);
@@ -64,7 +84,7 @@ impl Workload {
             node.run_jobs().await?;
             match random.below(16) {
                 0 => node.mark_logs().await?,
-                1 => node.flush().await?,
+                1 if self.memtable_memory_bytes < 128 * 1024 => node.flush().await?,
                 _ => {}
             }
         }
