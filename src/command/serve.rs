@@ -1,7 +1,7 @@
 //! `corelode serve`: the server itself.
 
 use std::{
-    io,
+    io::{self, IsTerminal},
     net::{SocketAddr, ToSocketAddrs},
     num::{NonZeroU16, NonZeroUsize},
     path::PathBuf,
@@ -92,7 +92,12 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("CORELODE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .init();
 }
 
 fn node_options(arguments: Arguments) -> Result<NodeOptions, String> {

@@ -1,8 +1,8 @@
 //! A server process under test: started, watched, killed.
 
 use std::fs::File;
-use std::io::Read;
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read, Seek, SeekFrom};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -49,12 +49,6 @@ pub fn program() -> PathBuf {
     program
 }
 
-/// A port on loopback that is free now.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-    listener.local_addr().expect("a bound socket has an address").port()
-}
-
 impl Server {
     /// Starts a server and waits until it serves.
     ///
@@ -71,7 +65,8 @@ impl Server {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_logging_to(options: &ServerOptions, log: &Path) -> Self {
-        Self::start_at(options, SocketAddr::from(([127, 0, 0, 1], free_port())), log)
+        // The kernel gives a free port, and the server's log says which: nobody can take it in between.
+        Self::start_at(options, SocketAddr::from(([127, 0, 0, 1], 0)), log)
     }
 
     /// As [`start`](Self::start), on an address of the caller's choice.
@@ -81,6 +76,7 @@ impl Server {
     #[must_use]
     pub fn start_at(options: &ServerOptions, address: SocketAddr, log: &Path) -> Self {
         let log = log.to_path_buf();
+        let logged_before = std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
         let output = File::options().create(true).append(true).open(&log).expect("the log's place is writable");
         let mut command = Command::new(program());
         command
@@ -102,13 +98,16 @@ impl Server {
         let child = command.spawn().expect("the server's program starts");
         let mut server = Self { child, address, log };
         let started = Instant::now();
-        while TcpStream::connect(address).is_err() {
+        loop {
+            if let Some(address) = served_address(&server.log, logged_before) {
+                server.address = address;
+                return server;
+            }
             let ended = server.child.try_wait().expect("a child can be waited for");
             assert!(ended.is_none(), "the server ended: {ended:?}\n{}", server.log());
             assert!(started.elapsed() < PATIENCE, "the server does not serve\n{}", server.log());
             thread::sleep(Duration::from_millis(2));
         }
-        server
     }
 
     /// Where it listens.
@@ -166,4 +165,15 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The address that the server says it serves at, in what it logged behind the first `logged_before` bytes.
+fn served_address(log: &Path, logged_before: u64) -> Option<SocketAddr> {
+    let mut file = File::open(log).expect("the log exists");
+    file.seek(SeekFrom::Start(logged_before)).expect("a file has places");
+    let mut text = String::new();
+    file.read_to_string(&mut text).expect("logs are UTF-8");
+    let line = text.split_inclusive('\n').find(|line| line.ends_with('\n') && line.contains(" serving address="))?;
+    let (_, rest) = line.split_once("address=")?;
+    rest.split_whitespace().next()?.parse().ok()
 }

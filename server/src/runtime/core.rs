@@ -270,7 +270,11 @@ async fn accept_loop(core: Rc<CoreRuntime>, listener: TcpListener) {
                 let _ = stream.set_nodelay(true);
                 let opened = core.shard.borrow_mut().connection_opened(address.to_string(), nonce);
                 match opened {
-                    Some(id) => connection::start(&core, id, stream),
+                    Some(id) => {
+                        connection::start(&core, id, stream);
+                        // The turn sets the timer by which a handshake must be complete.
+                        core.turn.raise();
+                    }
                     None => {
                         tracing::warn!(%address, "a connection is refused: there are as many as there may be, or the server is going")
                     }
