@@ -21,7 +21,7 @@ use crate::command::Entry;
 use crate::cursor::Stop;
 use crate::env::{Environment, LogMode};
 use crate::error::{Error, Result};
-use crate::identity::{Identity, read_or_create_identity};
+use crate::identity::{Identity, read_identity};
 use crate::ids::{LogId, LogPosition, PartitionId, SlotRange, StreamId};
 use crate::io_buffer::IoBuffer;
 use crate::log::recovery::{RecoveredLog, RecoveredStream, TornTail, recover_log};
@@ -159,10 +159,9 @@ pub async fn open_data_directory<E: Environment>(
         io::ErrorKind::WouldBlock => Error::Locked { path: directory.to_path_buf() },
         _ => Error::io("lock", directory, error),
     })?;
-    let identity_path = directory.join(crate::identity::IDENTITY_FILE_NAME);
-    let is_new = crate::atomic_file::read(environment, &identity_path, 4096).await?.is_none();
-    let report = RecoveryReport { is_new, ..RecoveryReport::default() };
-    let identity = read_or_create_identity(environment, directory, options.partition_count).await?;
+    let stored = read_identity(environment, directory, options.partition_count).await?;
+    let report = RecoveryReport { is_new: stored.is_none(), ..RecoveryReport::default() };
+    let identity = stored.unwrap_or_else(|| Identity::random(environment, options.partition_count));
     let logs_directory = directory.join(LOGS_DIRECTORY);
     create_directory(environment, &logs_directory).await?;
     let mut opening = Opening {
@@ -178,8 +177,19 @@ pub async fn open_data_directory<E: Environment>(
     let mut partitions =
         opening.open_partitions(&directory.join(PARTITIONS_DIRECTORY), identity.partition_count).await?;
     let mut logs = opening.recover_logs(&partitions).await?;
+    if opening.report.is_new {
+        check_is_empty(directory, &partitions, &logs)?;
+    }
     opening.take_streams(&mut partitions, &mut logs)?;
+    // Only now is it known that manifests and logs agree. A manifest that was lost would make orphans of all its tables.
+    for parts in &partitions {
+        opening.remove_orphans(&parts.manifest, &parts.directory).await?;
+    }
     let cores = opening.distribute(partitions, logs).await?;
+    if opening.report.is_new {
+        // Every stream is in a log by now: from here on one that is not was lost.
+        identity.write(environment, directory).await?;
+    }
     Ok(DataDirectory { identity, lock, cores, log_mode: opening.log_mode, report: opening.report })
 }
 
@@ -228,7 +238,6 @@ impl<E: Environment> Opening<'_, E> {
             let message = format!("the manifest is that of partition {}", manifest.partition);
             return Err(Error::corruption(&directory.join(crate::manifest::MANIFEST_FILE_NAME), 0, message));
         }
-        self.remove_orphans(&manifest, &directory).await?;
         let mut tables = Vec::with_capacity(manifest.tables.len());
         for (_, meta) in &manifest.tables {
             let path = directory.join(table_file_name(meta.id));
@@ -305,12 +314,13 @@ impl<E: Environment> Opening<'_, E> {
             let epoch = |log: &FoundLog<E::File>| log.recovered.streams.get(&stream).map(|found| found.state.epoch);
             let newest = logs.iter_mut().filter(|log| epoch(log).is_some()).max_by_key(|log| epoch(log));
             let Some(log) = newest else {
-                if parts.manifest.version > 0 {
-                    let message =
-                        format!("no log has the stream of partition {}, whose tables exist", parts.manifest.partition);
-                    return Err(Error::corruption(&self.logs_directory, 0, message));
+                // The first start may have ended before it brought the stream to a log. It ends with the identity.
+                if self.report.is_new {
+                    continue;
                 }
-                continue;
+                let message =
+                    format!("no log has the stream of partition {}: a log was lost", parts.manifest.partition);
+                return Err(Error::corruption(&self.logs_directory, 0, message));
             };
             let found = log.recovered.streams.get_mut(&stream).expect("filtered above");
             found.check_continuity(&log.directory, parts.manifest.flushed)?;
@@ -434,6 +444,21 @@ impl<E: Environment> Opening<'_, E> {
         sync_directory(self.environment, &self.logs_directory).await?;
         remove_log(self.environment, &retired).await
     }
+}
+
+/// A directory without identity was never opened to its end: nothing was written to it, or its identity was lost.
+fn check_is_empty<E: Environment>(
+    directory: &Path,
+    partitions: &[PartitionParts<E>],
+    logs: &[FoundLog<E::File>],
+) -> Result<()> {
+    let has_tables = partitions.iter().any(|parts| parts.manifest.version > 0);
+    let streams = || logs.iter().flat_map(|log| log.recovered.streams.values());
+    if has_tables || streams().any(|stream| stream.state.last.index.0 > 0) {
+        let path = directory.join(crate::identity::IDENTITY_FILE_NAME);
+        return Err(Error::corruption(&path, 0, "the identity is missing, but the directory holds data"));
+    }
+    Ok(())
 }
 
 fn flushed_of<E: Environment>(partitions: &[PartitionParts<E>], stream: StreamId) -> LogPosition {

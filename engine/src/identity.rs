@@ -1,6 +1,6 @@
 //! The identity of a data directory: which cluster and node it belongs to, and how many partitions it was made with.
 //!
-//! Written once, at the first start, to `IDENTITY`; the file exists whole or not at all. See `docs/formats/data-directory.md`.
+//! Written once, at the end of the first start, to `IDENTITY`; the file exists whole or not at all. See `docs/formats/data-directory.md`.
 
 use std::path::Path;
 
@@ -73,43 +73,54 @@ impl Identity {
     }
 }
 
-/// Reads the identity of `directory`, or makes one with `partition_count` partitions if there is none.
+/// Reads the identity of `directory`, or `None` where there is none yet.
 ///
 /// # Errors
-/// [`Error::Mismatch`] if the directory was made with another number of partitions; [`Error::Corruption`],
+/// [`Error::Mismatch`] if the directory was made with another number of partitions than `partition_count`; [`Error::Corruption`],
 /// [`Error::UnknownVersion`] and [`Error::Io`] as they occur.
-pub async fn read_or_create_identity<E: Environment>(
+pub async fn read_identity<E: Environment>(
     environment: &E,
     directory: &Path,
     partition_count: Option<u16>,
-) -> Result<Identity> {
-    const DEFAULT_PARTITION_COUNT: u16 = 64;
+) -> Result<Option<Identity>> {
     let path = directory.join(IDENTITY_FILE_NAME);
-    if let Some(bytes) = atomic_file::read(environment, &path, 4096).await? {
-        let identity = Identity::decode(&path, &bytes)?;
-        return match partition_count {
-            Some(asked) if asked != identity.partition_count => Err(Error::Mismatch {
-                path: directory.to_path_buf(),
-                message: format!(
-                    "this data directory was made with {} partitions, which cannot change, and {asked} were asked for: start with --partitions {} or without the option",
-                    identity.partition_count, identity.partition_count
-                ),
-            }),
-            _ => Ok(identity),
-        };
+    let Some(bytes) = atomic_file::read(environment, &path, 4096).await? else { return Ok(None) };
+    let identity = Identity::decode(&path, &bytes)?;
+    match partition_count {
+        Some(asked) if asked != identity.partition_count => Err(Error::Mismatch {
+            path: directory.to_path_buf(),
+            message: format!(
+                "this data directory was made with {} partitions, which cannot change, and {asked} were asked for: start with --partitions {} or without the option",
+                identity.partition_count, identity.partition_count
+            ),
+        }),
+        _ => Ok(Some(identity)),
     }
-    let mut cluster = [0; 16];
-    cluster[..8].copy_from_slice(&environment.random_u64().to_le_bytes());
-    cluster[8..].copy_from_slice(&environment.random_u64().to_le_bytes());
-    let identity = Identity {
-        cluster,
-        node: 1,
-        incarnation: environment.random_u64(),
-        partition_count: partition_count.unwrap_or(DEFAULT_PARTITION_COUNT),
-    };
-    atomic_file::replace(environment, directory, IDENTITY_FILE_NAME, &identity.encode(), &atomic_file::Steps::ALL)
-        .await?;
-    Ok(identity)
+}
+
+impl Identity {
+    /// An identity for a new directory, by default with 64 partitions.
+    #[must_use]
+    pub fn random<E: Environment>(environment: &E, partition_count: Option<u16>) -> Self {
+        const DEFAULT_PARTITION_COUNT: u16 = 64;
+        let mut cluster = [0; 16];
+        cluster[..8].copy_from_slice(&environment.random_u64().to_le_bytes());
+        cluster[8..].copy_from_slice(&environment.random_u64().to_le_bytes());
+        Self {
+            cluster,
+            node: 1,
+            incarnation: environment.random_u64(),
+            partition_count: partition_count.unwrap_or(DEFAULT_PARTITION_COUNT),
+        }
+    }
+
+    /// Writes the identity of a directory whose logs are ready, durably. From here on a log that is missing is noticed.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the directory has this identity or none.
+    pub async fn write<E: Environment>(&self, environment: &E, directory: &Path) -> Result<()> {
+        atomic_file::replace(environment, directory, IDENTITY_FILE_NAME, &self.encode(), &atomic_file::Steps::ALL).await
+    }
 }
 
 #[cfg(test)]

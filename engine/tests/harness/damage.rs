@@ -21,7 +21,7 @@ pub fn disk_at_rest(workload: Workload) -> (DiskImage, History) {
         node.mark_logs().await.map_err(sentence)
     });
     ran.expect("no crash was planned").expect("the load runs");
-    (environment.crash_image(CrashPolicy::DropUnsynced, 0), history)
+    (environment.crash_image(CrashPolicy::KeepUnsynced, 0), history)
 }
 
 /// Opens a disk and reads everything in it.
