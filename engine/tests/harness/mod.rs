@@ -119,20 +119,31 @@ impl<E: Environment> Node<E> {
         durability: Durability,
     ) -> Result<Proposal> {
         loop {
-            let now_ms = self.environment.wall_clock_ms();
-            match self.store(partition).propose(partition, write, durability, now_ms) {
-                Ok(proposal) => {
-                    self.history.proposed(partition, proposal, write, now_ms);
-                    return Ok(proposal);
-                }
-                Err(_busy) => {
-                    self.settle().await?;
-                    if self.store(partition).check_capacity(partition).is_err() {
-                        (self.pass_time)(&self.environment);
-                    }
-                }
+            if let Some(proposal) = self.try_propose(partition, write, durability) {
+                return Ok(proposal);
+            }
+            self.settle().await?;
+            if self.is_busy(partition) {
+                (self.pass_time)(&self.environment);
             }
         }
+    }
+
+    pub fn is_busy(&mut self, partition: PartitionId) -> bool {
+        self.store(partition).check_capacity(partition).is_err()
+    }
+
+    /// Proposes, unless the node is busy.
+    pub fn try_propose(
+        &mut self,
+        partition: PartitionId,
+        write: &Write<'_>,
+        durability: Durability,
+    ) -> Option<Proposal> {
+        let now_ms = self.environment.wall_clock_ms();
+        let proposal = self.store(partition).propose(partition, write, durability, now_ms).ok()?;
+        self.history.proposed(partition, proposal, write, now_ms);
+        Some(proposal)
     }
 
     /// One turn's log write of every core, if one is due.

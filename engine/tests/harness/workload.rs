@@ -74,15 +74,15 @@ impl Workload {
 
     /// Runs to its end, unless the machine crashes before.
     pub async fn run<E: Environment>(self, node: &mut Node<E>) -> Result<()> {
-        let mut random = Random::new(self.seed);
-        for turn in 0..self.turns {
-            for _ in 0..=random.below(5) {
-                self.propose_one(node, &mut random, turn).await?;
+        let mut load = self.begin();
+        while load.turn < self.turns {
+            for asked in load.next_turn(node.partition_count) {
+                node.propose(asked.partition, &asked.write(), asked.durability).await?;
             }
             node.write_logs().await?;
             node.tick().await?;
             node.run_jobs().await?;
-            match random.below(16) {
+            match load.random.below(16) {
                 0 => node.mark_logs().await?,
                 1 if self.memtable_memory_bytes < 128 * 1024 => node.flush().await?,
                 _ => {}
@@ -91,17 +91,66 @@ impl Workload {
         node.settle().await
     }
 
-    async fn propose_one<E: Environment>(&self, node: &mut Node<E>, random: &mut Random, turn: u32) -> Result<()> {
-        let partition = PartitionId(u16::try_from(random.below(u64::from(node.partition_count))).expect("few"));
-        let key = format!("key-{:02}", random.below(self.key_count)).into_bytes();
-        let value = value(random, turn, self.value_length_max);
-        let write = match random.below(10) {
-            0 | 1 => Write { key: &key, change: WriteChange::Delete },
-            2 => put_for(&key, &value, random.below(20)),
-            _ => put(&key, &value),
+    /// The load, turn by turn.
+    pub fn begin(self) -> Load {
+        Load { workload: self, random: Random::new(self.seed), turn: 0 }
+    }
+}
+
+/// A load under way.
+pub struct Load {
+    workload: Workload,
+    random: Random,
+    turn: u32,
+}
+
+/// A write that a load asks for.
+pub struct Asked {
+    pub partition: PartitionId,
+    pub durability: Durability,
+    key: Vec<u8>,
+    /// The value and how long it lives; none for a deletion.
+    value: Option<(Vec<u8>, Option<u64>)>,
+}
+
+impl Asked {
+    pub fn write(&self) -> Write<'_> {
+        match &self.value {
+            None => Write { key: &self.key, change: WriteChange::Delete },
+            Some((value, None)) => put(&self.key, value),
+            Some((value, Some(ttl_ms))) => put_for(&self.key, value, *ttl_ms),
+        }
+    }
+}
+
+impl Load {
+    /// The writes of the next turn.
+    pub fn next_turn(&mut self, partition_count: u16) -> Vec<Asked> {
+        self.turn += 1;
+        (0..=self.random.below(5)).map(|_| self.next_write(partition_count)).collect()
+    }
+
+    /// Proposes the next turn's writes, but for those that are refused as busy; `false` at the end of the load.
+    pub fn propose_turn<E: Environment>(&mut self, node: &mut Node<E>) -> bool {
+        for asked in self.next_turn(node.partition_count) {
+            node.try_propose(asked.partition, &asked.write(), asked.durability);
+        }
+        self.turn < self.workload.turns
+    }
+
+    fn next_write(&mut self, partition_count: u16) -> Asked {
+        let Self { workload, random, turn } = self;
+        let partition = PartitionId(u16::try_from(random.below(u64::from(partition_count))).expect("few"));
+        let key = format!("key-{:02}", random.below(workload.key_count)).into_bytes();
+        let value = value(random, *turn, workload.value_length_max);
+        let value = match random.below(10) {
+            0 | 1 => None,
+            2 => Some((value, Some(random.below(20)))),
+            _ => Some((value, None)),
         };
-        let durability = if random.chance(self.memory_percent) { Durability::Memory } else { Durability::Synced };
-        node.propose(partition, &write, durability).await.map(drop)
+        let is_memory = random.chance(workload.memory_percent);
+        let durability = if is_memory { Durability::Memory } else { Durability::Synced };
+        Asked { partition, durability, key, value }
     }
 }
 
