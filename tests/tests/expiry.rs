@@ -7,8 +7,9 @@ use corelode_net::body::{Durability, ReadLevel};
 use corelode_tests::server::{Server, ServerOptions};
 use corelode_tests::wire_client::{Reply, WireClient};
 
-/// Beyond the promised 10 ms: a commit, a reply and the scheduling of a shared machine.
-const GRACE: Duration = Duration::from_millis(250);
+/// Beyond the promised 10 ms: a commit, a reply and whatever else a shared machine does meanwhile. The promise itself is tested to the
+/// millisecond on the engine's simulated clock.
+const GRACE: Duration = Duration::from_secs(5);
 
 fn options(scratch: &tempfile::TempDir, cores: u16) -> ServerOptions {
     ServerOptions {
