@@ -416,8 +416,7 @@ impl<E: Environment> Opening<'_, E> {
     async fn drive_log(&self, start: &mut CoreStart<E>) -> Result<()> {
         let environment = self.environment;
         loop {
-            if let Some(number) = start.log.next_segment_to_prepare(SegmentBound::Exceed) {
-                let size_bytes = start.options.log.segment_size_bytes;
+            if let Some((number, size_bytes)) = start.log.next_segment_to_prepare(SegmentBound::Exceed) {
                 let file = prepare_segment(environment, &start.log_directory, number, size_bytes).await?;
                 start.log.add_segment(file);
             }

@@ -208,3 +208,22 @@ fn a_version_from_the_future_is_named_in_every_kind_of_file() {
         put_u32(bytes, 4, sum);
     });
 }
+
+/// A program of a later version finds, behind the last batch, what this one left in the file's earlier life; and the other way round.
+#[test]
+fn remains_of_another_version_in_a_reused_segment_are_ignored() {
+    let (image, history) = small_log(false);
+    let behind = usize::try_from(block_of_write(3)).expect("small");
+    let mut bytes = image.read(SEGMENT).expect("it is there");
+    // As if the last write had never been made, and an older life showed in its place.
+    let mut header = bytes[behind..behind + 64].to_vec();
+    header[16..24].copy_from_slice(&[0xa5; 8]);
+    header[62..64].copy_from_slice(&9_u16.to_le_bytes());
+    let sum = crc32fast::hash(&header[8..]);
+    put_u32(&mut header, 4, sum);
+    bytes[behind..behind + 64].copy_from_slice(&header);
+    let mut changed = image.clone();
+    changed.write(SEGMENT, &bytes).expect("its directory is there");
+    let message = read_everything(&changed, &history).expect_err("the last write is gone");
+    assert!(message.contains("entry 4 was acknowledged, and 3 is the last found"), "{message}");
+}

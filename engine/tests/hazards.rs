@@ -11,10 +11,12 @@ use corelode_engine::env::simulated::{
     CrashPolicy, Failure, InjectedError, PathClass, Residency, SimulatedEnvironment, SimulationOptions, StepKind,
 };
 use corelode_engine::ids::PartitionId;
+use corelode_engine::limits::{KEY_LENGTH_MAX, VALUE_LENGTH_MAX};
 use corelode_engine::log::LogOptions;
 use corelode_engine::options::Options;
 use corelode_engine::partition::Durability;
 use harness::crashes::{DIRECTORY, machine_after_crash, open_and_check, recover_and_check};
+use harness::damage::files_of;
 use harness::workload::{minute_options, open_options, sentence};
 use harness::{History, Node, put, put_for};
 
@@ -91,6 +93,32 @@ fn a_silent_partition_does_not_pin_the_log_of_a_busy_one() {
         }
         Ok(())
     });
+}
+
+/// A write that is longer than a segment gets a longer one, which is not kept.
+#[test]
+fn the_largest_values_go_through_the_smallest_segments() {
+    let store =
+        Options { memtable_memory_bytes: 8 * 1024 * 1024, log_pending_bytes_max: 4 * 1024 * 1024, ..minute_options() };
+    let environment = run(options(store), async |_, node| {
+        for round in 0..6_u8 {
+            let large = vec![round; VALUE_LENGTH_MAX];
+            let long_key = vec![round; KEY_LENGTH_MAX];
+            node.put(partition(u32::from(round)), &long_key, &large).await?;
+            // Many small ones of one turn are one entry, which is longer than a segment too.
+            for number in 0..200_u32 {
+                let key = number.to_be_bytes();
+                node.propose(partition(number), &put(&key, &[round; 600]), Durability::Synced).await?;
+            }
+            node.settle().await?;
+            assert!(node.stores[0].is_log_idle(), "round {round}: {:?}", node.counters());
+            node.put(PartitionId(1), b"small", &[round]).await?;
+        }
+        node.flush().await
+    });
+    let image = environment.crash_image(CrashPolicy::KeepUnsynced, 0);
+    let logs: usize = files_of(&image, "log").iter().map(|path| image.read(path).expect("it is there").len()).sum();
+    assert!(logs < 4 * 1024 * 1024, "{logs} bytes of log are kept");
 }
 
 /// Entries that only advance log time leave the revision as it is: two flushes then write the row of counters at one internal key.

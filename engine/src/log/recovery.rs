@@ -176,7 +176,8 @@ async fn open_segment_files<E: Environment>(
         let Some(number) = segment_number(&name) else { continue };
         *number_next = (*number_next).max(number + 1);
         let file = environment.open(&path, OpenMode::Log).await.map_err(|error| Error::io("open", &path, error))?;
-        files.push(SegmentFile { number, path, file });
+        let length = environment.file_length(&file).await.map_err(|error| Error::io("read", &path, error))?;
+        files.push(SegmentFile { number, path, size_bytes: length, file });
     }
     Ok(files)
 }
@@ -184,7 +185,7 @@ async fn open_segment_files<E: Environment>(
 async fn read_segment<E: Environment>(environment: &E, file: &SegmentFile<E::File>) -> Result<IoBuffer> {
     const SEGMENT_SIZE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
     let fail = |error: io::Error| Error::io("read", &file.path, error);
-    let length = environment.file_length(&file.file).await.map_err(fail)?;
+    let length = file.size_bytes;
     if length > SEGMENT_SIZE_BYTES_MAX {
         return Err(Error::corruption(
             &file.path,

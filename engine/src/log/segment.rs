@@ -22,6 +22,8 @@ pub struct SegmentFile<F> {
     pub number: u64,
     /// Where it is.
     pub path: PathBuf,
+    /// Its length, bytes.
+    pub size_bytes: u64,
     /// The open file, in mode [`OpenMode::Log`].
     pub file: F,
 }
@@ -64,7 +66,7 @@ pub async fn prepare_segment<E: Environment>(
     environment.rename(&temporary, &path).await.map_err(|error| Error::io("rename", &temporary, error))?;
     environment.sync_directory(directory).await.map_err(|error| Error::io("sync", directory, error))?;
     let file = environment.open(&path, OpenMode::Log).await.map_err(|error| Error::io("open", &path, error))?;
-    Ok(SegmentFile { number, path, file })
+    Ok(SegmentFile { number, path, size_bytes, file })
 }
 
 async fn write_zeros<E: Environment>(environment: &E, path: &Path, size_bytes: u64) -> Result<()> {

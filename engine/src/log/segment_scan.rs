@@ -81,7 +81,8 @@ pub(crate) fn scan_segment(bytes: &[u8]) -> SegmentScan {
                 segment.sequence_next = header.sequence.next();
                 offset += header.stored_length();
             }
-            Err(BatchInvalid::UnknownVersion(version)) => {
+            // Remains of an older life may be of an older version; only a batch of this life counts.
+            Err(BatchInvalid::UnknownVersion(version)) if is_of_life(&bytes[offset..], identity) => {
                 break SegmentEnd::UnknownVersion { offset: offset as u64, version };
             }
             Err(_) => break classify_end(bytes, offset, identity, segment.sequence_next),
@@ -111,12 +112,12 @@ fn classify_end(bytes: &[u8], offset: usize, identity: SegmentIdentity, sequence
             return SegmentEnd::Damaged { offset: offset as u64, proof_offset: later };
         }
     }
-    // The header's salt names this life of the segment even where its checksum no longer holds.
-    if bytes.get(offset + 16..offset + 24) == Some(&identity.salt.to_le_bytes()) {
-        SegmentEnd::Torn { offset: offset as u64 }
-    } else {
-        SegmentEnd::Clean
-    }
+    // The header names this life of the segment even where its checksum no longer holds.
+    if is_of_life(&bytes[offset..], identity) { SegmentEnd::Torn { offset: offset as u64 } } else { SegmentEnd::Clean }
+}
+
+fn is_of_life(batch: &[u8], identity: SegmentIdentity) -> bool {
+    batch.get(16..24) == Some(&identity.salt.to_le_bytes())
 }
 
 fn scan_without_checkpoint(bytes: &[u8]) -> SegmentScan {

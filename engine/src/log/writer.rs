@@ -32,7 +32,7 @@ const READY_SEGMENTS_MAX: usize = 4;
 /// What an operator may choose about a log.
 #[derive(Clone, Copy, Debug)]
 pub struct LogOptions {
-    /// The length of a segment file, bytes; a multiple of 4,096, and room for a checkpoint and the largest write.
+    /// The length of a segment file, bytes; a multiple of 4,096. A write that is too long for it gets a longer file of its own.
     pub segment_size_bytes: u64,
     /// Segment files of a log, those in use and those ready together; at the bound writes wait for flushes.
     pub segments_max: usize,
@@ -282,7 +282,8 @@ impl<F: Clone> LogWriter<F> {
     /// Whether records wait for a segment that maintenance has yet to make ready, or for a flush to free one.
     #[must_use]
     pub fn is_waiting_for_segment(&self) -> bool {
-        self.in_flight.is_none() && self.ready.is_empty() && self.pending.front().is_some_and(|batch| !self.fits(batch))
+        let is_due = self.in_flight.is_none() && self.pending.front().is_some_and(|batch| !self.fits(batch));
+        is_due && self.ready_position().is_none()
     }
 
     /// The state of an attached stream, as of the batches handed out.
@@ -398,19 +399,41 @@ impl<F: Clone> LogWriter<F> {
         }
     }
 
-    /// The number for a segment file that should be made ready now, if one should. The caller makes it and calls
+    /// The number and the length in bytes of a segment file that should be made ready now, if one should. The caller makes it and calls
     /// [`add_segment`](Self::add_segment), or [`segment_failed`](Self::segment_failed).
-    pub fn next_segment_to_prepare(&mut self, bound: SegmentBound) -> Option<u64> {
-        let files = self.live.len() + self.ready.len() + self.segments_in_preparation;
+    pub fn next_segment_to_prepare(&mut self, bound: SegmentBound) -> Option<(u64, u64)> {
+        if self.ready_position().is_some() || self.segments_in_preparation > 0 {
+            return None;
+        }
+        // What is ready and too short makes room for what is needed.
+        let is_full = |log: &Self| log.live.len() + log.ready.len() >= log.options.segments_max;
+        while is_full(self)
+            && let Some(short) = self.ready.pop_front()
+        {
+            self.surplus.push(short.file);
+        }
         // At the start a segment is needed whatever the bound says, since a full log is freed only by going on.
-        let is_full = files >= self.options.segments_max && self.current.is_some() && bound == SegmentBound::Keep;
-        if !self.ready.is_empty() || self.segments_in_preparation > 0 || is_full {
+        if is_full(self) && self.current.is_some() && bound == SegmentBound::Keep {
             return None;
         }
         self.segments_in_preparation += 1;
         let number = self.segment_number_next;
         self.segment_number_next += 1;
-        Some(number)
+        Some((number, self.segment_size_needed()))
+    }
+
+    /// The length of a segment that holds a checkpoint and the batch that is next.
+    fn segment_size_needed(&self) -> u64 {
+        const STREAM_CHECKPOINT_LENGTH: usize = 128;
+        let streams = self.streams.values().map(|tracked| STREAM_CHECKPOINT_LENGTH + tracked.state.membership.len());
+        let checkpoint = (2 * BATCH_HEADER_LENGTH + streams.sum::<usize>()).next_multiple_of(LOG_BLOCK_SIZE_BYTES);
+        let batch = self.pending.front().map_or(0, |batch| batch.buffer.len().next_multiple_of(LOG_BLOCK_SIZE_BYTES));
+        self.options.segment_size_bytes.max((checkpoint + batch) as u64)
+    }
+
+    fn ready_position(&self) -> Option<usize> {
+        let needed = self.segment_size_needed();
+        self.ready.iter().position(|ready| ready.file.size_bytes >= needed)
     }
 
     /// Takes a segment file that is ready.
@@ -435,7 +458,8 @@ impl<F: Clone> LogWriter<F> {
             return None;
         }
         if !self.fits(self.pending.front()?) {
-            let ready = self.ready.pop_front()?;
+            let position = self.ready_position()?;
+            let ready = self.ready.remove(position).expect("a position in the queue");
             self.counters.segments_recycled += u64::from(ready.recycled);
             return Some(self.open_segment(ready.file));
         }
@@ -508,7 +532,8 @@ impl<F: Clone> LogWriter<F> {
         }
     }
 
-    /// The longest payload that fits a write, and a fresh segment behind its checkpoint.
+    /// The payload at which a batch is closed: so that it fits a write, and a fresh segment of the usual length behind its checkpoint. One
+    /// longer record makes a batch of its own.
     fn payload_length_max(&self) -> usize {
         let room = usize::try_from(self.options.segment_size_bytes).unwrap_or(usize::MAX) / 2;
         BATCH_PAYLOAD_LENGTH_MAX.min(room.max(LOG_BLOCK_SIZE_BYTES) - BATCH_HEADER_LENGTH)
@@ -516,7 +541,7 @@ impl<F: Clone> LogWriter<F> {
 
     fn fits(&self, batch: &Batch) -> bool {
         let length = batch.buffer.len().next_multiple_of(LOG_BLOCK_SIZE_BYTES) as u64;
-        self.current.as_ref().is_some_and(|segment| segment.offset + length <= self.options.segment_size_bytes)
+        self.current.as_ref().is_some_and(|segment| segment.offset + length <= segment.file.size_bytes)
     }
 
     fn write_batch(&mut self, mut batch: Batch) -> LogWrite<F> {
@@ -634,7 +659,8 @@ impl<F: Clone> LogWriter<F> {
                 return;
             }
             let segment = self.live.pop_front().expect("more than one");
-            if self.ready.len() < READY_SEGMENTS_MAX {
+            let is_usual = segment.file.size_bytes == self.options.segment_size_bytes;
+            if is_usual && self.ready.len() < READY_SEGMENTS_MAX {
                 self.ready.push_back(ReadySegment { file: segment.file, recycled: true });
             } else {
                 self.surplus.push(segment.file);

@@ -67,8 +67,7 @@ impl<E: Environment> Store<E> {
         let bound = if is_stuck { SegmentBound::Exceed } else { SegmentBound::Keep };
         if self.retries.segment.is_waiting() {
             // Not now.
-        } else if let Some(number) = self.log.next_segment_to_prepare(bound) {
-            let size_bytes = self.options.log.segment_size_bytes;
+        } else if let Some((number, size_bytes)) = self.log.next_segment_to_prepare(bound) {
             self.jobs.push_back(Job::PrepareSegment { directory: self.log_directory.clone(), number, size_bytes });
         }
         let files = self.log.take_surplus_segments();
