@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corelode_tests::history::History;
 use corelode_tests::load::{Load, Random, check_all, keys_of_core, write_until_broken};
@@ -19,6 +19,9 @@ use corelode_tests::server::{Server, ServerOptions};
 const CORES: u16 = 2;
 const PARTITIONS: u16 = 4;
 const LOAD: Load = Load { keys: 600, depth: 32, deletion_every: 12 };
+
+/// How long a file system may stay busy after its last process has ended.
+const UNMOUNT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A file system in a file, mounted through a loop device.
 struct Disk {
@@ -41,8 +44,18 @@ impl Disk {
         run(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.mount_point));
     }
 
+    /// A process that was killed holds its files for a moment longer, while its ring is taken down.
     fn unmount(&self) {
-        run(Command::new("umount").arg(&self.mount_point));
+        let started = Instant::now();
+        loop {
+            let output = Command::new("umount").arg(&self.mount_point).output().expect("umount exists");
+            if output.status.success() {
+                return;
+            }
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            assert!(started.elapsed() < UNMOUNT_PATIENCE, "umount: {complaint}");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn cut_power(&self) {
