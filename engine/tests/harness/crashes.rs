@@ -43,13 +43,17 @@ pub struct Extent {
 impl Extent {
     /// All of them if `CORELODE_TEST_CRASH_STEPS=all`, else as given.
     pub fn or_all(self) -> Self {
-        self.or_every(1)
+        Self { seeds: self.seeds.max(4), ..self.or_every(1) }.if_all(self)
     }
 
     /// More of them if `CORELODE_TEST_CRASH_STEPS=all`, else as given.
     pub fn or_every(self, stride: u64) -> Self {
+        Self { stride, ..self }.if_all(self)
+    }
+
+    fn if_all(self, otherwise: Self) -> Self {
         let is_all = std::env::var("CORELODE_TEST_CRASH_STEPS").is_ok_and(|value| value == "all");
-        if is_all { Self { stride, seeds: self.seeds.max(4), ..self } } else { self }
+        if is_all { self } else { otherwise }
     }
 
     fn policies(self) -> impl Iterator<Item = (CrashPolicy, u64)> {
