@@ -37,7 +37,7 @@ use crate::partition::{Durability, Outcome, Write, WriteChange};
 use crate::row::Keyspace;
 use crate::store::{Store, StoreCounters};
 use crate::table::BlockRead;
-use crate::tree::ReadOptions;
+use crate::tree::{ReadOptions, Walk};
 
 type E = ThreadEnvironment;
 
@@ -164,22 +164,18 @@ impl Database {
         let point = self.store.partition(PARTITION).expect("the one partition").read_point();
         let mut start = start.to_vec();
         loop {
-            let options = ReadOptions { keyspace: Keyspace::Data, start: &start, end, point };
-            let mut visited: Option<Vec<u8>> = None;
-            let outcome = self.store.scan(PARTITION, &options, |row| {
-                let goes_on = visit(row.row_key.key, row.value);
-                let last = visited.get_or_insert_default();
-                last.clear();
-                last.extend_from_slice(row.row_key.key);
-                goes_on
-            });
-            let Err(stop) = outcome else { return Ok(()) };
-            // The walk goes on behind what was visited.
-            if let Some(mut last) = visited {
-                last.push(0);
-                start = last;
+            let options =
+                ReadOptions { keyspace: Keyspace::Data, start: &start, end, point, rows_walked_max: usize::MAX };
+            let walk = self.store.scan(PARTITION, &options, |row| visit(row.row_key.key, row.value));
+            match walk.map_err(Error::Corruption)? {
+                Walk::Done => return Ok(()),
+                Walk::Paused { resume_key, miss } => {
+                    start = resume_key;
+                    if let Some(read) = miss {
+                        self.read_block(&read)?;
+                    }
+                }
             }
-            self.resolve(stop)?;
         }
     }
 
@@ -268,14 +264,17 @@ impl Database {
     }
 
     fn resolve(&mut self, stop: Stop<<E as Environment>::File>) -> Result<()> {
-        let read: BlockRead<_> = match stop {
-            Stop::Miss(read) => *read,
-            Stop::Corruption(corruption) => return Err(Error::Corruption(corruption)),
-        };
+        match stop {
+            Stop::Miss(read) => self.read_block(&read),
+            Stop::Corruption(corruption) => Err(Error::Corruption(corruption)),
+        }
+    }
+
+    fn read_block(&mut self, read: &BlockRead<<E as Environment>::File>) -> Result<()> {
         let environment = &self.environment;
         let buffer = IoBuffer::zeroed(read.handle.length as usize);
         let (result, buffer) = environment.block_on(environment.read_at(&read.file, buffer, read.handle.offset));
-        self.store.block_read(&read, &buffer, result)
+        self.store.block_read(read, &buffer, result)
     }
 }
 

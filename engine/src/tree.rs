@@ -14,6 +14,7 @@ use crate::bugs::{self, Bug};
 use crate::compaction::{CompactionJob, Plan, TableSummary};
 use crate::cursor::{Input, MergeCursor, Stop};
 use crate::env::Environment;
+use crate::error::Corruption;
 use crate::flush::FlushJob;
 use crate::ids::{LogPosition, LogTime, PartitionId, Revision, SlotRange, TableId};
 use crate::limits::LEVEL_COUNT;
@@ -22,7 +23,7 @@ use crate::memtable::{FrozenMemtable, Memtable};
 use crate::options::Options;
 use crate::partition::ReadPoint;
 use crate::row::{Keyspace, Row, RowKey};
-use crate::table::{Table, TableOptions, TableView};
+use crate::table::{BlockRead, Table, TableOptions, TableView};
 
 /// Which rows a scan walks over.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,23 @@ pub struct ReadOptions<'a> {
     pub end: Option<&'a [u8]>,
     /// What is seen.
     pub point: ReadPoint,
+    /// The most rows to walk over in one call, visible or not: so many bound the time that a call takes, even over
+    /// nothing but tombstones. At least one.
+    pub rows_walked_max: usize,
+}
+
+/// How far a walk over a range came.
+#[derive(Clone, Debug)]
+pub enum Walk<F> {
+    /// Through the range, or as far as its visitor wanted.
+    Done,
+    /// Up to `resume_key`, which is where the next call starts, once the block that is named is at hand. With none named it was long enough.
+    Paused {
+        /// No row before this key remains to be visited, and none from it on was.
+        resume_key: Vec<u8>,
+        /// The block that was missed.
+        miss: Option<Box<BlockRead<F>>>,
+    },
 }
 
 /// Where a job's output goes.
@@ -86,6 +104,41 @@ struct Compaction {
 struct ManifestInFlight<E: Environment> {
     manifest: Manifest,
     edits: Vec<Edit<E>>,
+}
+
+/// Where a walk stands.
+struct Progress {
+    key: Vec<u8>,
+    /// Whether the version of `key` that is seen was found: what follows of it is older.
+    is_decided: bool,
+}
+
+impl Progress {
+    /// Notes a version of `key`, newest first; answers whether it is the one that is seen, given that it is old enough to be.
+    fn arrive(&mut self, key: &[u8], is_old_enough: bool) -> bool {
+        if self.key != key {
+            self.key.clear();
+            self.key.extend_from_slice(key);
+            self.is_decided = false;
+        }
+        is_old_enough && !std::mem::replace(&mut self.is_decided, true)
+    }
+
+    /// The first key that may have something to show yet.
+    fn resume_key(self) -> Vec<u8> {
+        let Self { mut key, is_decided } = self;
+        if is_decided {
+            key.push(0);
+        }
+        key
+    }
+
+    fn paused_by<F>(self, stop: Stop<F>) -> Result<Walk<F>, Corruption> {
+        match stop {
+            Stop::Miss(read) => Ok(Walk::Paused { resume_key: self.resume_key(), miss: Some(read) }),
+            Stop::Corruption(corruption) => Err(corruption),
+        }
+    }
 }
 
 /// A partition's tree.
@@ -236,38 +289,46 @@ impl<E: Environment> Tree<E> {
         Ok(())
     }
 
-    /// Gives the visible rows of a range to `visit`, in key order, until it answers `false`.
+    /// Gives the visible rows of a range to `visit`, in key order, until it answers `false`, a block is missed, or enough rows were walked over.
     pub(crate) fn scan(
         &self,
         options: &ReadOptions<'_>,
         cache: &mut BlockCache,
         mut visit: impl FnMut(Row<'_>) -> bool,
-    ) -> Result<(), Stop<E::File>> {
-        let ReadOptions { keyspace, start, end, point } = *options;
+    ) -> Result<Walk<E::File>, Corruption> {
+        let ReadOptions { keyspace, start, end, point, rows_walked_max } = *options;
+        let mut rows = self.merged();
+        let mut progress = Progress { key: start.to_vec(), is_decided: false };
+        // Versions of the first key that are newer than what is seen need no look.
+        let mut step = rows.seek(RowKey { keyspace, key: start, revision: point.revision }, cache);
+        for _ in 0..rows_walked_max {
+            if let Err(stop) = step {
+                return progress.paused_by(stop);
+            }
+            let Some(row) = rows.row() else { return Ok(Walk::Done) };
+            let key = row.row_key.key;
+            if row.row_key.keyspace != keyspace || end.is_some_and(|end| key >= end) {
+                return Ok(Walk::Done);
+            }
+            let is_decided = progress.arrive(key, row.row_key.revision <= point.revision);
+            if is_decided && row.is_visible_at(point.log_time) && !visit(row) {
+                return Ok(Walk::Done);
+            }
+            step = rows.advance(cache);
+        }
+        match step {
+            Ok(()) => Ok(Walk::Paused { resume_key: progress.resume_key(), miss: None }),
+            Err(stop) => progress.paused_by(stop),
+        }
+    }
+
+    /// All rows of the tree, the newest memtable first.
+    fn merged(&self) -> MergeCursor<'_, E> {
         let mut inputs: Vec<Input<'_, E>> = vec![Input::memtable(self.active.rows())];
         inputs.extend(self.frozen.iter().map(|frozen| Input::memtable(frozen.memtable.rows())));
         inputs.extend(self.levels[0].iter().map(Input::table));
         inputs.extend(self.levels[1..].iter().filter(|level| !level.is_empty()).map(|level| Input::level(level)));
-        let mut rows = MergeCursor::new(inputs);
-        rows.seek(RowKey { keyspace, key: start, revision: Revision::MAX }, cache)?;
-        let mut last_key: Option<Vec<u8>> = None;
-        while let Some(row) = rows.row() {
-            let key = row.row_key.key;
-            if row.row_key.keyspace != keyspace || end.is_some_and(|end| key >= end) {
-                break;
-            }
-            let is_newest = row.row_key.revision <= point.revision && last_key.as_deref() != Some(key);
-            if is_newest {
-                let last = last_key.get_or_insert_default();
-                last.clear();
-                last.extend_from_slice(key);
-                if row.is_visible_at(point.log_time) && !visit(row) {
-                    break;
-                }
-            }
-            rows.advance(cache)?;
-        }
-        Ok(())
+        MergeCursor::new(inputs)
     }
 
     /// Ends the growth of the active memtable, which holds entries up to `through`.

@@ -20,7 +20,7 @@ use crate::env::Environment;
 use crate::ids::{LogIndex, LogPosition, LogTime, PartitionId, Revision, SlotRange, StreamId};
 use crate::log::LogWriter;
 use crate::row::{Keyspace, Row, RowKey, RowKind};
-use crate::tree::{ReadOptions, Tree};
+use crate::tree::{ReadOptions, Tree, Walk};
 
 pub(crate) use proposals::Proposals;
 pub use proposals::{Durability, Proposal};
@@ -391,11 +391,20 @@ impl<E: Environment> Partition<E> {
         }
         let start = self.counters.log_time.next().0.to_be_bytes();
         let mut first = None;
-        let options = ReadOptions { keyspace: Keyspace::Deadline, start: &start, end: None, point: self.read_point() };
-        self.tree.scan(&options, cache, |row| {
+        let options = ReadOptions {
+            keyspace: Keyspace::Deadline,
+            start: &start,
+            end: None,
+            point: self.read_point(),
+            rows_walked_max: usize::MAX,
+        };
+        let walk = self.tree.scan(&options, cache, |row| {
             first = row.row_key.key.first_chunk::<8>().map(|bytes| LogTime(u64::from_be_bytes(*bytes)));
             false
         })?;
+        if let Walk::Paused { miss: Some(read), .. } = walk {
+            return Err(Stop::Miss(read));
+        }
         self.next_deadline = first.map_or(NextDeadline::Never, NextDeadline::At);
         Ok(())
     }

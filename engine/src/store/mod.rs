@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use crate::block_cache::{BlockCache, CacheCounters};
 use crate::cursor::Stop;
 use crate::env::Environment;
-use crate::error::{Error, Result};
+use crate::error::{Corruption, Error, Result};
 use crate::ids::{PartitionId, StreamId};
 use crate::io_buffer::IoBuffer;
 use crate::job::{Job, JobDone};
@@ -29,7 +29,7 @@ use crate::log::{Durable, LogCounters, LogWrite, LogWriter};
 use crate::options::Options;
 use crate::partition::{Answer, Durability, Outcome, Partition, Proposal, ReadPoint, SnapshotId, Write};
 use crate::table::BlockRead;
-use crate::tree::ReadOptions;
+use crate::tree::{ReadOptions, Walk};
 use maintenance::Retries;
 
 /// Why a write is not taken now. Nothing was done; it can be tried again.
@@ -312,10 +312,11 @@ impl<E: Environment> Store<E> {
         }
     }
 
-    /// Walks over the visible rows of a range in key order until `visit` answers `false`.
+    /// Walks over the visible rows of a range in key order until `visit` answers `false`. A [pause](Walk::Paused) says where the next
+    /// call goes on; no row is visited twice.
     ///
     /// # Errors
-    /// As [`get`](Self::get): rows that were visited before a miss are visited again by the repeated call unless its start is moved.
+    /// A damaged block.
     ///
     /// # Panics
     /// If this core does not own the partition.
@@ -324,7 +325,7 @@ impl<E: Environment> Store<E> {
         partition: PartitionId,
         options: &ReadOptions<'_>,
         visit: impl FnMut(crate::row::Row<'_>) -> bool,
-    ) -> std::result::Result<(), Stop<E::File>> {
+    ) -> std::result::Result<Walk<E::File>, Corruption> {
         self.partitions[&partition].tree.scan(options, &mut self.cache, visit)
     }
 

@@ -23,7 +23,8 @@ use corelode_engine::job::JobDone;
 use corelode_engine::partition::{Durability, Outcome, Proposal, ReadPoint, Write, WriteChange};
 use corelode_engine::row::Keyspace;
 use corelode_engine::store::{Store, StoreCounters};
-use corelode_engine::tree::ReadOptions;
+use corelode_engine::table::BlockRead;
+use corelode_engine::tree::{ReadOptions, Walk};
 use corelode_engine::{Error, Result, job};
 
 pub use history::{History, State};
@@ -305,20 +306,27 @@ impl<E: Environment> Node<E> {
 
     /// The rows of a keyspace that are visible at `point`.
     pub async fn scan_at(&mut self, partition: PartitionId, keyspace: Keyspace, point: ReadPoint) -> Result<State> {
+        /// Few, so that walks pause in all kinds of places.
+        const ROWS_WALKED_MAX: usize = 5;
         let mut rows = State::new();
+        let mut start = Vec::new();
         loop {
-            // As a server does: after a miss the walk goes on behind the last row.
-            let start = rows.last_key_value().map_or_else(Vec::new, |(key, _)| [key.as_slice(), &[0]].concat());
-            let options = ReadOptions { keyspace, start: &start, end: None, point };
-            let outcome = self.store(partition).scan(partition, &options, |row| {
+            let options = ReadOptions { keyspace, start: &start, end: None, point, rows_walked_max: ROWS_WALKED_MAX };
+            let walk = self.store(partition).scan(partition, &options, |row| {
                 assert_eq!(crc32fast::hash(row.value), row.value_crc, "the value is the writer's");
                 let value = Value { bytes: row.value.to_vec(), revision: row.row_key.revision, deadline: row.deadline };
                 assert!(rows.insert(row.row_key.key.to_vec(), value).is_none(), "each key once");
                 true
             });
-            match outcome {
-                Ok(()) => return Ok(rows),
-                Err(stop) => self.resolve(self.core_of(partition), stop).await?,
+            match walk.map_err(Error::Corruption)? {
+                Walk::Done => return Ok(rows),
+                Walk::Paused { resume_key, miss } => {
+                    assert!(miss.is_some() || resume_key > start, "a walk comes forward");
+                    start = resume_key;
+                    if let Some(read) = miss {
+                        self.read_block(self.core_of(partition), &read).await?;
+                    }
+                }
             }
         }
     }
@@ -326,12 +334,14 @@ impl<E: Environment> Node<E> {
     async fn resolve(&mut self, core: usize, stop: Stop<E::File>) -> Result<()> {
         match stop {
             Stop::Corruption(corruption) => Err(Error::Corruption(corruption)),
-            Stop::Miss(read) => {
-                let buffer = IoBuffer::zeroed(read.handle.length as usize);
-                let (result, buffer) = self.environment.read_at(&read.file, buffer, read.handle.offset).await;
-                self.stores[core].block_read(&read, &buffer, result)
-            }
+            Stop::Miss(read) => self.read_block(core, &read).await,
         }
+    }
+
+    async fn read_block(&mut self, core: usize, read: &BlockRead<E::File>) -> Result<()> {
+        let buffer = IoBuffer::zeroed(read.handle.length as usize);
+        let (result, buffer) = self.environment.read_at(&read.file, buffer, read.handle.offset).await;
+        self.stores[core].block_read(read, &buffer, result)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use corelode_engine::cursor::Stop;
 use corelode_engine::env::Environment;
+use corelode_engine::error::Corruption;
 use corelode_engine::partition::{Durability, Write, WriteChange};
 use corelode_engine::table::BlockRead;
 use corelode_net::ErrorCode;
 
-use super::waiting::{Parked, WriteWaiter};
+use super::waiting::{AheadRead, OnceDurable, Parked, WriteWaiter};
 use super::{Failure, ForwardToken, Operation, OperationResult, ReadLevel, Request, Shard};
 use crate::message::Message;
 
@@ -54,7 +55,7 @@ impl<E: Environment> Shard<E> {
         let mut value = std::mem::take(&mut self.scratch);
         value.clear();
         match self.store.get(request.partition, key, &mut value) {
-            Ok(answer) if answer.is_durable || level == ReadLevel::Local => {
+            Ok(answer) => {
                 let result = match answer.found {
                     Some(found) => OperationResult::Found {
                         revision: found.revision,
@@ -64,37 +65,45 @@ impl<E: Environment> Shard<E> {
                     },
                     None => OperationResult::Absent,
                 };
-                self.deliver(request.reply_to, result);
+                if answer.is_durable || level == ReadLevel::Local {
+                    self.deliver(request.reply_to, result);
+                } else {
+                    self.wait_for_durability(request, OnceDurable::Answer(result.into_owned()));
+                }
             }
-            Ok(_) => self.wait_for_durability(request, Operation::Get { key, level }),
             Err(stop) => self.park(request, Operation::Get { key, level }, stop),
         }
         self.scratch = value;
     }
 
-    /// What was seen may yet be taken back by a crash: the read is repeated once everything applied now is durable.
-    pub(super) fn wait_for_durability(&mut self, request: Request, operation: Operation<&[u8]>) {
+    /// What was seen may yet be taken back by a crash: the read goes on once everything applied now is durable.
+    pub(super) fn wait_for_durability(&mut self, request: Request, then: OnceDurable) {
         let partition = self.store.partition(request.partition).expect("owned partitions are executed here");
         let index = partition.applied().index;
-        let parked = Parked { request, operation: operation.into_owned() };
-        self.durability.push(request.partition, index, parked);
+        if let Some(refused) = self.durability.push(index, AheadRead { request, then }) {
+            self.deliver(refused.request.reply_to, OperationResult::Failed(ErrorCode::Overloaded.into()));
+        }
+    }
+
+    fn park(&mut self, request: Request, operation: Operation<&[u8]>, stop: Stop<E::File>) {
+        match stop {
+            Stop::Miss(read) => self.wait_for_block(request, operation, *read),
+            Stop::Corruption(corruption) => self.fail_damaged(request, &corruption),
+        }
     }
 
     /// The read goes on once the block is there.
-    pub(super) fn park(&mut self, request: Request, operation: Operation<&[u8]>, stop: Stop<E::File>) {
-        match stop {
-            Stop::Miss(read) => {
-                let parked = Parked { request, operation: operation.into_owned() };
-                let key = (read.seed, read.handle.offset);
-                self.request_block(*read);
-                self.block_waiters.entry(key).or_default().push(parked);
-            }
-            Stop::Corruption(corruption) => {
-                tracing::error!(%corruption, "a read met damage");
-                let failure = Failure { code: ErrorCode::Corruption, message: Some(corruption.to_string()) };
-                self.deliver(request.reply_to, OperationResult::Failed(failure));
-            }
-        }
+    pub(super) fn wait_for_block(&mut self, request: Request, operation: Operation<&[u8]>, read: BlockRead<E::File>) {
+        let key = (read.seed, read.handle.offset);
+        self.request_block(read);
+        let parked = Parked { request, operation: operation.into_owned() };
+        self.block_waiters.entry(key).or_default().push(parked);
+    }
+
+    pub(super) fn fail_damaged(&mut self, request: Request, corruption: &Corruption) {
+        tracing::error!(%corruption, "a read met damage");
+        let failure = Failure { code: ErrorCode::Corruption, message: Some(corruption.to_string()) };
+        self.deliver(request.reply_to, OperationResult::Failed(failure));
     }
 
     /// Asks the driver for a block, unless it was asked for already.
@@ -165,8 +174,11 @@ impl<E: Environment> Shard<E> {
                 self.durability.resolve(outcome.partition, outcome.index, &mut ready);
             }
         }
-        for Parked { request, operation } in ready {
-            self.execute(request, operation.borrowed());
+        for AheadRead { request, then } in ready {
+            match then {
+                OnceDurable::Answer(result) => self.deliver(request.reply_to, result.borrowed()),
+                OnceDurable::Scan(page) => self.scan(request, *page),
+            }
         }
     }
 
@@ -176,7 +188,7 @@ impl<E: Environment> Shard<E> {
         let mut answers = Vec::new();
         self.writes.expire(now_ms, |waiter| answers.push((waiter.reply_to, ErrorCode::OutcomeUnknown)));
         self.blocked.expire(now_ms, |parked| answers.push((parked.request.reply_to, ErrorCode::Overloaded)));
-        self.durability.expire(now_ms, |parked| answers.push((parked.request.reply_to, ErrorCode::DeadlineExceeded)));
+        self.durability.expire(now_ms, |read| answers.push((read.request.reply_to, ErrorCode::DeadlineExceeded)));
         for waiting in self.block_waiters.values_mut() {
             for parked in waiting.extract_if(.., |parked| parked.request.deadline_ms <= now_ms) {
                 answers.push((parked.request.reply_to, ErrorCode::DeadlineExceeded));

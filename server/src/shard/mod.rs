@@ -66,6 +66,8 @@ pub struct ShardLimits {
     pub connections_max: usize,
     /// Bytes of writes that wait for room in the log or in memory.
     pub blocked_bytes_max: usize,
+    /// Bytes of answers that wait for what they tell to become durable.
+    pub ahead_bytes_max: usize,
     /// How long a request waits that brings no deadline of its own, milliseconds.
     pub deadline_default_ms: u64,
     /// Messages to one core that may wait because its ring is full; beyond it requests for it are refused.
@@ -79,6 +81,7 @@ impl Default for ShardLimits {
             bytes_in_flight_max: 128 * 1024 * 1024,
             connections_max: 10_000,
             blocked_bytes_max: 32 * 1024 * 1024,
+            ahead_bytes_max: 32 * 1024 * 1024,
             deadline_default_ms: 10_000,
             outbox_max: 16 * 1024,
         }
@@ -193,6 +196,7 @@ impl<E: Environment> Shard<E> {
         let cores = usize::from(config.map.cores());
         Self {
             blocked: ParkedQueue::new(config.limits.blocked_bytes_max),
+            durability: DurabilityWaiters::new(config.limits.ahead_bytes_max),
             config,
             store,
             connections: Slab::default(),
@@ -203,7 +207,6 @@ impl<E: Environment> Shard<E> {
             writable: Vec::new(),
             readable: Vec::new(),
             writes: WriteWaiters::default(),
-            durability: DurabilityWaiters::default(),
             block_waiters: BTreeMap::new(),
             block_reads: Vec::new(),
             batches: BTreeMap::new(),

@@ -1,26 +1,25 @@
 //! Pages of scans: each at the revision of the snapshot that the first page took.
 //!
-//! A page that needs a block which is not at hand keeps the rows it has and goes on from behind them when the block is there.
+//! A page is bounded in rows, in bytes, and in the rows walked over: one that met nothing but tombstones for long is sent without rows, and says where
+//! the next goes on. One that needs a block which is not at hand is sent with the rows it has, or goes on when the block is there.
 
-use corelode_engine::cursor::Stop;
 use corelode_engine::env::Environment;
 use corelode_engine::partition::SnapshotId;
 use corelode_engine::row::Keyspace;
-use corelode_engine::tree::ReadOptions;
+use corelode_engine::tree::{ReadOptions, Walk};
 use corelode_net::ErrorCode;
 
+use super::waiting::OnceDurable;
 use super::{Operation, OperationResult, ReadLevel, Request, ScanPageRequest, ScanPageResult, ScannedRow, Shard};
+
+/// Some milliseconds of walking, the most that one page may keep a core from its other work.
+const ROWS_WALKED_MAX: usize = 8_192;
 
 impl<E: Environment> Shard<E> {
     pub(super) fn scan(&mut self, request: Request, page: ScanPageRequest) {
         let fail = |shard: &mut Self, code: ErrorCode| {
             shard.deliver(request.reply_to, OperationResult::Failed(code.into()));
         };
-        let partition = self.store.partition(request.partition).expect("owned partitions are executed here");
-        if page.level == ReadLevel::Linearizable && page.snapshot == 0 && !partition.is_all_durable() {
-            self.wait_for_durability(request, Operation::Scan(Box::new(page)));
-            return;
-        }
         let held = match page.snapshot {
             0 => self.store.hold_snapshot(request.partition, self.now.wall_ms),
             token => {
@@ -33,12 +32,24 @@ impl<E: Environment> Shard<E> {
             }
         };
         let Some((snapshot, point)) = held else { return fail(self, ErrorCode::Overloaded) };
+        let partition = self.store.partition(request.partition).expect("owned partitions are executed here");
+        if page.level == ReadLevel::Linearizable && page.snapshot == 0 && !partition.is_all_durable() {
+            let page = ScanPageRequest { snapshot: snapshot.0, ..page };
+            self.wait_for_durability(request, OnceDurable::Scan(Box::new(page)));
+            return;
+        }
         let start = page.start.as_slice().max(page.prefix.as_slice()).to_vec();
         let end = range_end(&page);
         let mut result = ScanPageResult { revision: point.revision, snapshot: snapshot.0, ..ScanPageResult::default() };
         let mut bytes = 0;
-        let options = ReadOptions { keyspace: Keyspace::Data, start: &start, end: end.as_deref(), point };
-        let outcome = self.store.scan(request.partition, &options, |row| {
+        let options = ReadOptions {
+            keyspace: Keyspace::Data,
+            start: &start,
+            end: end.as_deref(),
+            point,
+            rows_walked_max: ROWS_WALKED_MAX,
+        };
+        let walk = self.store.scan(request.partition, &options, |row| {
             const ROW_FIXED_LENGTH: usize = 32;
             let value = if page.keys_only { &[][..] } else { row.value };
             let added = ROW_FIXED_LENGTH + row.row_key.key.len() + value.len();
@@ -57,21 +68,24 @@ impl<E: Environment> Shard<E> {
             });
             true
         });
-        match outcome {
-            Ok(()) => {
+        match walk {
+            Ok(Walk::Done) => {
                 result.is_done = result.resume_key.is_empty();
                 self.finish_page(request, result);
             }
+            Ok(Walk::Paused { resume_key, miss: Some(read) }) if result.rows.is_empty() => {
+                let page = ScanPageRequest { snapshot: snapshot.0, start: resume_key, ..page };
+                self.wait_for_block(request, Operation::Scan(Box::new(page)), *read);
+            }
             // What there is makes a page; the client comes back for the rest, which by then may be at hand.
-            Err(Stop::Miss(read)) if !result.rows.is_empty() => {
-                result.resume_key = successor(&result.rows.last().expect("not empty").key);
-                self.request_block(*read);
+            Ok(Walk::Paused { resume_key, miss }) => {
+                result.resume_key = resume_key;
+                if let Some(read) = miss {
+                    self.request_block(*read);
+                }
                 self.finish_page(request, result);
             }
-            Err(stop) => {
-                let page = ScanPageRequest { snapshot: snapshot.0, ..page };
-                self.park(request, Operation::Scan(Box::new(page)), stop);
-            }
+            Err(corruption) => self.fail_damaged(request, &corruption),
         }
     }
 
@@ -105,13 +119,6 @@ fn behind_all_with_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut behind = prefix[..=last].to_vec();
     behind[last] += 1;
     Some(behind)
-}
-
-/// The first key behind `key`.
-fn successor(key: &[u8]) -> Vec<u8> {
-    let mut successor = key.to_vec();
-    successor.push(0);
-    successor
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use corelode_engine::ids::{LogIndex, PartitionId};
 use corelode_engine::partition::{Durability, Outcome, Proposal};
 
-use super::operation::{Operation, ReplyTo, Request};
+use super::operation::{Operation, OperationResult, ReplyTo, Request, ScanPageRequest};
 
 /// A write in the log, waiting for its outcome.
 #[derive(Debug)]
@@ -149,32 +149,77 @@ impl ParkedQueue {
     }
 }
 
+/// A read that saw what a crash could still take back.
+#[derive(Debug)]
+pub(crate) struct AheadRead {
+    pub(crate) request: Request,
+    pub(crate) then: OnceDurable,
+}
+
+/// What happens once all that a read saw is durable. It does not look again: new writes in memory would make it wait again, and so for ever.
+#[derive(Debug)]
+pub(crate) enum OnceDurable {
+    /// What it found is its answer.
+    Answer(OperationResult<Vec<u8>>),
+    /// It reads a page at the snapshot that it holds.
+    Scan(Box<ScanPageRequest>),
+}
+
+impl AheadRead {
+    fn size_bytes(&self) -> usize {
+        const FIXED: usize = 128;
+        FIXED
+            + match &self.then {
+                OnceDurable::Answer(OperationResult::Found { value, .. }) => value.len(),
+                OnceDurable::Answer(_) => 0,
+                OnceDurable::Scan(page) => page.start.len() + page.end.len() + page.prefix.len(),
+            }
+    }
+}
+
 /// Reads that saw something not yet durable, by partition.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct DurabilityWaiters {
-    partitions: BTreeMap<PartitionId, VecDeque<(LogIndex, Parked)>>,
+    partitions: BTreeMap<PartitionId, VecDeque<(LogIndex, AheadRead)>>,
+    size_bytes: usize,
+    size_bytes_max: usize,
 }
 
 impl DurabilityWaiters {
-    pub(crate) fn push(&mut self, partition: PartitionId, index: LogIndex, parked: Parked) {
-        self.partitions.entry(partition).or_default().push_back((index, parked));
+    pub(crate) fn new(size_bytes_max: usize) -> Self {
+        Self { partitions: BTreeMap::new(), size_bytes: 0, size_bytes_max }
+    }
+
+    /// Lets a read wait until `index` is durable, or gives it back if too much waits.
+    pub(crate) fn push(&mut self, index: LogIndex, read: AheadRead) -> Option<AheadRead> {
+        let size_bytes = read.size_bytes();
+        if self.size_bytes + size_bytes > self.size_bytes_max {
+            return Some(read);
+        }
+        self.size_bytes += size_bytes;
+        self.partitions.entry(read.request.partition).or_default().push_back((index, read));
+        None
     }
 
     /// Takes out what `partition` being durable through `index` lets go on.
-    pub(crate) fn resolve(&mut self, partition: PartitionId, index: LogIndex, ready: &mut Vec<Parked>) {
+    pub(crate) fn resolve(&mut self, partition: PartitionId, index: LogIndex, ready: &mut Vec<AheadRead>) {
         if let Some(waiters) = self.partitions.get_mut(&partition) {
-            while let Some((_, parked)) = waiters.pop_front_if(|(needed, _)| *needed <= index) {
-                ready.push(parked);
+            while let Some((_, read)) = waiters.pop_front_if(|(needed, _)| *needed <= index) {
+                self.size_bytes -= read.size_bytes();
+                ready.push(read);
             }
         }
     }
 
-    pub(crate) fn expire(&mut self, now_ms: u64, mut expired: impl FnMut(Parked)) {
+    pub(crate) fn expire(&mut self, now_ms: u64, mut expired: impl FnMut(AheadRead)) {
         for waiters in self.partitions.values_mut() {
             let (late, rest): (VecDeque<_>, VecDeque<_>) =
-                std::mem::take(waiters).into_iter().partition(|(_, parked)| parked.request.deadline_ms <= now_ms);
+                std::mem::take(waiters).into_iter().partition(|(_, read)| read.request.deadline_ms <= now_ms);
             *waiters = rest;
-            late.into_iter().for_each(|(_, parked)| expired(parked));
+            for (_, read) in late {
+                self.size_bytes -= read.size_bytes();
+                expired(read);
+            }
         }
     }
 
