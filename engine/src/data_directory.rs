@@ -415,15 +415,12 @@ impl<E: Environment> Opening<'_, E> {
     /// Writes what waits in a log, with the segments that it takes.
     async fn drive_log(&self, start: &mut CoreStart<E>) -> Result<()> {
         let environment = self.environment;
-        loop {
+        while !start.log.is_idle() {
             if let Some((number, size_bytes)) = start.log.next_segment_to_prepare(SegmentBound::Exceed) {
                 let file = prepare_segment(environment, &start.log_directory, number, size_bytes).await?;
                 start.log.add_segment(file);
             }
-            let Some(mut write) = start.log.start_write() else {
-                assert!(start.log.is_idle(), "a log at its start always finds a segment");
-                return Ok(());
-            };
+            let mut write = start.log.start_write().expect("a log at its start always finds a segment");
             let buffer = std::mem::take(&mut write.buffer);
             let (mut result, buffer) = environment.write_at(&write.file, buffer, write.offset).await;
             write.buffer = buffer;
@@ -432,6 +429,7 @@ impl<E: Environment> Opening<'_, E> {
             }
             start.log.finish_write(write, result)?;
         }
+        Ok(())
     }
 
     /// A log that no core uses any more: its name goes first, durably, so that half of it is never read.

@@ -95,6 +95,36 @@ fn a_silent_partition_does_not_pin_the_log_of_a_busy_one() {
     });
 }
 
+/// A process that is killed soon after each start, before any flush ends, must not leave one more segment each time.
+#[test]
+fn a_log_does_not_grow_with_each_start() {
+    const STARTS: u32 = 40;
+    let environment = Machine::new(SimulationOptions::in_order());
+    let history = History::default();
+    let ran = environment.run_until(async {
+        for start in 0..STARTS {
+            let mut node = open_and_check(&environment, open_options(1), &history).await?;
+            let segments_max = minute_options().log.segments_max as u64;
+            let before = node.counters()[0].log_segments;
+            // What it proposes may have to wait for a flush; only a node that was slow to die gets to carry one out.
+            let key = start.to_be_bytes();
+            let write = put(&key, b"soon killed");
+            let now_ms = 1_700_000_000_000;
+            let proposal = node.store(PartitionId(0)).propose(PartitionId(0), &write, Durability::Synced, now_ms);
+            history.proposed(PartitionId(0), proposal.expect("there is room"), &write, now_ms);
+            while !node.stores[0].is_log_idle() {
+                if !node.write_logs().await.map_err(sentence)? {
+                    assert!(node.run_jobs().await.map_err(sentence)?, "start {start}: the log waits for ever");
+                }
+            }
+            let segments = node.counters()[0].log_segments;
+            assert!(segments <= segments_max.max(before), "start {start}: {segments} segments after {before}");
+        }
+        Ok::<_, String>(())
+    });
+    ran.expect("no crash was planned").expect("the scenario holds");
+}
+
 /// A write that is longer than a segment gets a longer one, which is not kept.
 #[test]
 fn the_largest_values_go_through_the_smallest_segments() {

@@ -412,8 +412,10 @@ impl<F: Clone> LogWriter<F> {
         {
             self.surplus.push(short.file);
         }
-        // At the start a segment is needed whatever the bound says, since a full log is freed only by going on.
-        if is_full(self) && self.current.is_some() && bound == SegmentBound::Keep {
+        // A log that was full when its process ended takes one more, whose checkpoint frees the oldest; but not before flushes made that
+        // possible, or a process that is killed at each start would leave a segment each time.
+        let is_freed_by_another = self.current.is_none() && self.streams_pinning_oldest_segment().next().is_none();
+        if is_full(self) && !is_freed_by_another && bound == SegmentBound::Keep {
             return None;
         }
         self.segments_in_preparation += 1;
