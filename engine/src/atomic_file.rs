@@ -34,6 +34,22 @@ pub(crate) async fn read<E: Environment>(environment: &E, path: &Path, length_ma
     }
 }
 
+/// Why a file was not replaced durably.
+#[derive(Debug)]
+pub struct ReplaceFailure {
+    /// What happened.
+    pub error: Error,
+    /// `true`: the old file is in place, and the replacement may be tried again. `false`: nobody can say which of the two a crash
+    /// would leave.
+    pub is_untouched: bool,
+}
+
+impl From<ReplaceFailure> for Error {
+    fn from(failure: ReplaceFailure) -> Self {
+        failure.error
+    }
+}
+
 /// Replaces the file `name` in `directory` by `bytes`.
 pub(crate) async fn replace<E: Environment>(
     environment: &E,
@@ -41,24 +57,31 @@ pub(crate) async fn replace<E: Environment>(
     name: &str,
     bytes: &[u8],
     steps: &Steps,
-) -> Result<()> {
+) -> std::result::Result<(), ReplaceFailure> {
     let path = directory.join(name);
     let temporary = directory.join(format!("{name}{TEMPORARY_SUFFIX}"));
-    match environment.remove_file(&temporary).await {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io("remove", &temporary, error)),
+    write_temporary(environment, &temporary, bytes, steps)
+        .await
+        .map_err(|error| ReplaceFailure { error, is_untouched: true })?;
+    let fail = |error| ReplaceFailure { error, is_untouched: false };
+    environment.rename(&temporary, &path).await.map_err(|error| fail(Error::io("rename", &temporary, error)))?;
+    if steps.sync_directory {
+        environment.sync_directory(directory).await.map_err(|error| fail(Error::io("sync", directory, error)))?;
+    }
+    Ok(())
+}
+
+async fn write_temporary<E: Environment>(environment: &E, temporary: &Path, bytes: &[u8], steps: &Steps) -> Result<()> {
+    match environment.remove_file(temporary).await {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io("remove", temporary, error)),
         _ => {}
     }
     let file =
-        environment.open(&temporary, OpenMode::Create).await.map_err(|error| Error::io("create", &temporary, error))?;
+        environment.open(temporary, OpenMode::Create).await.map_err(|error| Error::io("create", temporary, error))?;
     let (result, _) = environment.write_at(&file, IoBuffer::from(bytes), 0).await;
-    result.map_err(|error| Error::io("write", &temporary, error))?;
+    result.map_err(|error| Error::io("write", temporary, error))?;
     if steps.sync_data {
-        environment.sync_data(&file).await.map_err(|error| Error::io("sync", &temporary, error))?;
-    }
-    drop(file);
-    environment.rename(&temporary, &path).await.map_err(|error| Error::io("rename", &temporary, error))?;
-    if steps.sync_directory {
-        environment.sync_directory(directory).await.map_err(|error| Error::io("sync", directory, error))?;
+        environment.sync_data(&file).await.map_err(|error| Error::io("sync", temporary, error))?;
     }
     Ok(())
 }

@@ -119,7 +119,8 @@ impl Identity {
     /// # Errors
     /// [`Error::Io`]; the directory has this identity or none.
     pub async fn write<E: Environment>(&self, environment: &E, directory: &Path) -> Result<()> {
-        atomic_file::replace(environment, directory, IDENTITY_FILE_NAME, &self.encode(), &atomic_file::Steps::ALL).await
+        let steps = atomic_file::Steps::ALL;
+        Ok(atomic_file::replace(environment, directory, IDENTITY_FILE_NAME, &self.encode(), &steps).await?)
     }
 }
 

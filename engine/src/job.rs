@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::flush::{FlushJob, run_flush};
 use crate::ids::PartitionId;
 use crate::log::{SegmentFile, prepare_segment};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, ReplaceFailure};
 use crate::table::Table;
 
 /// How urgent a job is. Lower lanes wait while a higher one has work.
@@ -102,7 +102,7 @@ pub enum JobDone<E: Environment> {
         /// The version written.
         version: u64,
         /// Whether it is in place, durably.
-        result: Result<()>,
+        result: std::result::Result<(), ReplaceFailure>,
     },
     /// Files were removed; those that could not be are removed at the next start.
     Removed {

@@ -15,6 +15,8 @@ use crate::ids::{LogIndex, LogPosition, PartitionId, SlotRange, StreamId, TableI
 use crate::limits::LEVEL_COUNT;
 use crate::table::TableMeta;
 
+pub use crate::atomic_file::ReplaceFailure;
+
 /// The file's name in the partition's directory.
 pub const MANIFEST_FILE_NAME: &str = "MANIFEST";
 /// The version of the manifest's format that this program writes, and the newest it reads.
@@ -130,8 +132,12 @@ impl Manifest {
     /// Makes this the manifest of `directory`, durably.
     ///
     /// # Errors
-    /// [`Error::Io`]; the old or the new one is in place.
-    pub async fn write<E: Environment>(&self, environment: &E, directory: &Path) -> Result<()> {
+    /// Says whether the old one is still in place.
+    pub async fn write<E: Environment>(
+        &self,
+        environment: &E,
+        directory: &Path,
+    ) -> std::result::Result<(), ReplaceFailure> {
         let steps = Steps {
             sync_data: !bugs::is_planted(Bug::ManifestSkipsSync),
             sync_directory: !bugs::is_planted(Bug::ManifestSkipsDirectorySync),

@@ -464,6 +464,13 @@ impl<E: Environment> Tree<E> {
         Some(manifest)
     }
 
+    /// The manifest could not be written, and the one before is in place: the next one holds the edits again.
+    pub(crate) fn manifest_failed(&mut self) {
+        let ManifestInFlight { mut edits, .. } = self.manifest_in_flight.take().expect("a manifest was being written");
+        edits.append(&mut self.edits);
+        self.edits = edits;
+    }
+
     /// The manifest `version` is durable: the tree becomes what it says. Answers up to where it is in tables, if that moved.
     pub(crate) fn install(&mut self, version: u64) -> Option<LogPosition> {
         let ManifestInFlight { manifest, edits } =

@@ -15,7 +15,7 @@ use corelode_engine::limits::{KEY_LENGTH_MAX, VALUE_LENGTH_MAX};
 use corelode_engine::log::LogOptions;
 use corelode_engine::options::Options;
 use corelode_engine::partition::Durability;
-use harness::crashes::{DIRECTORY, machine_after_crash, open_and_check, recover_and_check};
+use harness::crashes::{DIRECTORY, open_and_check, recover_and_check};
 use harness::damage::files_of;
 use harness::workload::{minute_options, open_options, sentence};
 use harness::{History, Node, put, put_for};
@@ -170,23 +170,6 @@ fn flushes_without_commands_between_them_keep_the_newer_counters() {
 }
 
 #[test]
-fn killed_again_and_again_after_one_write_a_log_does_not_grow_without_bound() {
-    let history = History::default();
-    let mut environment = Machine::new(SimulationOptions::in_order());
-    for round in 0..40_u32 {
-        let wrote = environment.run_until(async {
-            let mut node = open_and_check(&environment, open_options(1), &history).await?;
-            // No job ends before the next kill but those that the write itself waits for.
-            node.put(partition(round), &round.to_be_bytes(), &[3; 100]).await.map_err(sentence)?;
-            Ok::<_, String>(node.counters()[0].log_segments)
-        });
-        let segments = wrote.expect("no crash was planned").expect("the data is found");
-        assert!(segments <= 8, "round {round}: {segments} segments are held");
-        environment = machine_after_crash(&environment.crash_image(CrashPolicy::DropUnsynced, 0));
-    }
-}
-
-#[test]
 fn a_flush_that_finds_the_disk_full_waits_leaves_nothing_behind_and_heals() {
     run(open_options(1), async |environment, node| {
         node.put(PartitionId(0), b"key", &[4; 2000]).await?;
@@ -226,6 +209,46 @@ fn a_compaction_that_finds_the_disk_full_keeps_its_inputs_and_removes_its_output
         assert_eq!(node.counters()[0].compactions, 1);
         Ok(())
     });
+}
+
+#[test]
+fn a_manifest_that_finds_the_disk_full_is_written_later() {
+    run(open_options(1), async |environment, node| {
+        node.put(PartitionId(0), b"key", &[5; 500]).await?;
+        for kind in [StepKind::Create, StepKind::Write, StepKind::SyncData] {
+            environment.inject(no_space(kind, PathClass::Manifest, 0));
+        }
+        node.flush().await?;
+        node.put(PartitionId(0), b"kez", &[6; 500]).await?;
+        node.flush().await?;
+        assert_eq!((node.counters()[0].manifests, node.counters()[0].job_failures), (0, 1), "not tried again at once");
+        for failures in 2..=3 {
+            pass_time(environment, node).await?;
+            assert_eq!((node.counters()[0].manifests, node.counters()[0].job_failures), (0, failures));
+        }
+        pass_time(environment, node).await?;
+        assert!(node.counters()[0].manifests > 0 && node.stores[0].is_maintenance_idle(), "{:?}", node.counters());
+        Ok(())
+    });
+}
+
+/// Behind the rename nobody can say which manifest a crash would leave: then the store must stop.
+#[test]
+fn a_manifest_whose_name_may_not_be_durable_stops_the_store() {
+    let environment = Machine::new(SimulationOptions::in_order());
+    let ran = environment.run_until(async {
+        let mut node = Node::open(&environment, DIRECTORY.as_ref(), open_options(1)).await.map_err(sentence)?;
+        node.put(PartitionId(0), b"key", &[5; 500]).await.map_err(sentence)?;
+        // The first sync of the directory is the table's.
+        environment.inject(InjectedError {
+            kind: StepKind::SyncDirectory,
+            class: None,
+            after: 1,
+            failure: Failure::InputOutput,
+        });
+        Ok::<_, String>(node.flush().await.is_err())
+    });
+    assert!(ran.expect("no crash was planned").expect("the scenario holds"), "the store went on");
 }
 
 #[test]

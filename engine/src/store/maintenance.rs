@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::ids::{LogPosition, PartitionId};
 use crate::job::{Job, ResidencyCheck};
 use crate::log::{SegmentBound, SegmentFile};
+use crate::manifest::ReplaceFailure;
 use crate::partition::Partition;
 use crate::table::Table;
 use crate::tree::CompactionStart;
@@ -30,17 +31,18 @@ pub(super) struct Retries {
     segment: Retry,
     flush: Retry,
     compaction: Retry,
+    manifest: Retry,
 }
 
 impl Retries {
     /// When some work that failed is tried again.
     pub(super) fn due_ms(&self) -> Option<u64> {
-        [&self.segment, &self.flush, &self.compaction].into_iter().filter_map(Retry::due_ms).min()
+        [&self.segment, &self.flush, &self.compaction, &self.manifest].into_iter().filter_map(Retry::due_ms).min()
     }
 
     /// Lets work whose time has come be tried again; answers whether there is any.
     pub(super) fn wake(&mut self, now_ms: u64) -> bool {
-        self.segment.wake(now_ms) | self.flush.wake(now_ms) | self.compaction.wake(now_ms)
+        self.segment.wake(now_ms) | self.flush.wake(now_ms) | self.compaction.wake(now_ms) | self.manifest.wake(now_ms)
     }
 }
 
@@ -135,6 +137,9 @@ impl<E: Environment> Store<E> {
     }
 
     fn plan_manifests(&mut self) {
+        if self.retries.manifest.is_waiting() {
+            return;
+        }
         for partition in self.partitions.values_mut() {
             if let Some(manifest) = partition.tree.start_manifest() {
                 let directory = partition.tree.directory().clone();
@@ -204,13 +209,30 @@ impl<E: Environment> Store<E> {
         }
     }
 
-    pub(super) fn manifest_written(&mut self, partition: PartitionId, version: u64) {
-        self.counters.manifests += 1;
+    pub(super) fn manifest_written(
+        &mut self,
+        partition: PartitionId,
+        version: u64,
+        result: std::result::Result<(), ReplaceFailure>,
+    ) -> Result<()> {
         let owned = self.partitions.get_mut(&partition).expect("jobs are of owned partitions");
+        match result {
+            Ok(()) => {}
+            Err(ReplaceFailure { error, is_untouched: true }) => {
+                owned.tree.manifest_failed();
+                self.retries.manifest.failed(self.now_ms);
+                self.job_failed("write a manifest", &error);
+                return Ok(());
+            }
+            Err(ReplaceFailure { error, .. }) => return Err(error),
+        }
+        self.retries.manifest.succeeded();
+        self.counters.manifests += 1;
         let flushed = account(&mut self.memtable_bytes, owned, |owned| owned.tree.install(version));
         if let Some(through) = flushed {
             self.release_log(partition, through);
         }
+        Ok(())
     }
 
     pub(super) fn segment_prepared(&mut self, result: Result<SegmentFile<E::File>>) {

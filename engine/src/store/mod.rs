@@ -397,7 +397,7 @@ impl<E: Environment> Store<E> {
     /// Learns that a job ended.
     ///
     /// # Errors
-    /// A failure that must stop the node: a manifest that could not be made durable.
+    /// A failure that must stop the node: a manifest that may or may not be durable.
     pub fn job_done(&mut self, done: JobDone<E>) -> Result<()> {
         self.maintenance_due = true;
         match done {
@@ -405,8 +405,7 @@ impl<E: Environment> Store<E> {
             JobDone::Flushed { partition, result } => self.flushed(partition, result),
             JobDone::Compacted { partition, result } => self.compacted(partition, result),
             JobDone::ManifestWritten { partition, version, result } => {
-                result?;
-                self.manifest_written(partition, version);
+                self.manifest_written(partition, version, result)?;
             }
             JobDone::Removed { result } => {
                 if let Err(error) = result {
