@@ -9,6 +9,7 @@ mod batch;
 mod record;
 pub mod recovery;
 mod segment;
+mod segment_pool;
 mod segment_scan;
 mod writer;
 
@@ -16,5 +17,7 @@ pub use batch::LOG_FORMAT_VERSION;
 pub use record::{HardState, StreamState};
 pub use segment::{SegmentFile, prepare_segment, segment_file_name};
 pub(crate) use segment::{TEMPORARY_SUFFIX, segment_number};
-pub use writer::{Durable, LogCounters, LogOptions, LogWrite, LogWriter, SegmentBound};
-pub(crate) use writer::{LiveSegment, LogStart};
+pub(crate) use segment_pool::LiveSegment;
+pub use segment_pool::SegmentBound;
+pub(crate) use writer::LogStart;
+pub use writer::{Durable, LogCounters, LogOptions, LogWrite, LogWriter};

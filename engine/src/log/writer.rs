@@ -25,9 +25,7 @@ use super::batch::{
 };
 use super::record::{ENTRY_RECORD_OVERHEAD, EntryRecord, HardState, Record, StreamState};
 use super::segment::SegmentFile;
-
-/// Free segment files that are kept for reuse; more are removed.
-const READY_SEGMENTS_MAX: usize = 4;
+use super::segment_pool::{LiveSegment, SegmentBound, SegmentPool};
 
 /// What an operator may choose about a log.
 #[derive(Clone, Copy, Debug)]
@@ -87,25 +85,6 @@ pub struct LogCounters {
     pub markers: u64,
 }
 
-/// Whether a log may take more segments than [`LogOptions::segments_max`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SegmentBound {
-    /// It waits until flushes free one.
-    Keep,
-    /// It takes another, since what would free one waits for the log itself: a start that brings streams here, or a flush of
-    /// entries that were applied before they were written. What waits is bounded, and so is the excess.
-    Exceed,
-}
-
-/// A segment that holds records which may still be needed.
-#[derive(Debug)]
-pub(crate) struct LiveSegment<F> {
-    pub(crate) file: SegmentFile<F>,
-    pub(crate) generation: Generation,
-    /// The last entry of each stream in this segment.
-    pub(crate) last_entries: BTreeMap<StreamId, LogIndex>,
-}
-
 /// Where a log stands when its writer takes over from recovery.
 #[derive(Debug)]
 pub(crate) struct LogStart<F> {
@@ -127,13 +106,6 @@ struct Stream {
     appended: LogPosition,
     /// Whether the batch with its ATTACH has been handed out: from then on checkpoints speak of it.
     attached: bool,
-}
-
-/// A segment file that can be opened for a new generation.
-#[derive(Debug)]
-struct ReadySegment<F> {
-    file: SegmentFile<F>,
-    recycled: bool,
 }
 
 #[derive(Debug)]
@@ -180,13 +152,8 @@ pub struct LogWriter<F> {
     /// Streams whose entries are being written here, before their ATTACH.
     staged: BTreeSet<StreamId>,
     current: Option<OpenSegment<F>>,
-    /// Oldest first. Invariant: the current segment, if any, is the last.
-    live: VecDeque<LiveSegment<F>>,
-    ready: VecDeque<ReadySegment<F>>,
-    /// Files beyond need, to be removed by maintenance.
-    surplus: Vec<SegmentFile<F>>,
-    segment_number_next: u64,
-    segments_in_preparation: usize,
+    /// Invariant: the current segment, if any, is the newest live one.
+    segments: SegmentPool<F>,
     /// Batches that gather; the last one is being filled.
     pending: VecDeque<Batch>,
     pending_bytes: usize,
@@ -223,12 +190,8 @@ impl<F: Clone> LogWriter<F> {
             options,
             streams,
             current: None,
-            live: start.live,
-            ready: start.ready.into_iter().map(|file| ReadySegment { file, recycled: true }).collect(),
+            segments: SegmentPool::new(options, start.live, start.ready, start.segment_number_next),
             staged: BTreeSet::new(),
-            surplus: Vec::new(),
-            segment_number_next: start.segment_number_next,
-            segments_in_preparation: 0,
             pending: VecDeque::new(),
             pending_bytes: 0,
             in_flight: None,
@@ -264,7 +227,7 @@ impl<F: Clone> LogWriter<F> {
     /// Segments that hold records which may be needed.
     #[must_use]
     pub fn live_segment_count(&self) -> usize {
-        self.live.len()
+        self.segments.live().len()
     }
 
     /// Whether a write failed. The log acknowledges nothing more.
@@ -283,7 +246,7 @@ impl<F: Clone> LogWriter<F> {
     #[must_use]
     pub fn is_waiting_for_segment(&self) -> bool {
         let is_due = self.in_flight.is_none() && self.pending.front().is_some_and(|batch| !self.fits(batch));
-        is_due && self.ready_position().is_none()
+        is_due && !self.segments.has_ready(self.segment_size_needed())
     }
 
     /// The state of an attached stream, as of the batches handed out.
@@ -295,9 +258,12 @@ impl<F: Clone> LogWriter<F> {
     /// The streams whose unflushed entries keep the oldest segment from being recycled, with the last entry that each has there. None if it is
     /// the current one.
     pub fn streams_pinning_oldest_segment(&self) -> impl Iterator<Item = (StreamId, LogIndex)> {
-        let oldest = self.live.front().filter(|_| self.live.len() > 1);
+        let live = self.segments.live();
+        let oldest = live.front().filter(|_| live.len() > 1);
         let entries = oldest.into_iter().flat_map(|segment| &segment.last_entries);
-        entries.map(|(&stream, &last)| (stream, last)).filter(|&(stream, last)| self.pins(stream, last))
+        entries
+            .map(|(&stream, &last)| (stream, last))
+            .filter(|&(stream, last)| pins(&self.streams, &self.staged, stream, last))
     }
 
     /// Attaches a stream: its entries and state live in this log from now on.
@@ -402,26 +368,12 @@ impl<F: Clone> LogWriter<F> {
     /// The number and the length in bytes of a segment file that should be made ready now, if one should. The caller makes it and calls
     /// [`add_segment`](Self::add_segment), or [`segment_failed`](Self::segment_failed).
     pub fn next_segment_to_prepare(&mut self, bound: SegmentBound) -> Option<(u64, u64)> {
-        if self.ready_position().is_some() || self.segments_in_preparation > 0 {
-            return None;
-        }
-        // What is ready and too short makes room for what is needed.
-        let is_full = |log: &Self| log.live.len() + log.ready.len() >= log.options.segments_max;
-        while is_full(self)
-            && let Some(short) = self.ready.pop_front()
-        {
-            self.surplus.push(short.file);
-        }
         // A log that was full when its process ended takes one more, whose checkpoint frees the oldest; but not before flushes made that
         // possible, or a process that is killed at each start would leave a segment each time.
         let is_freed_by_another = self.current.is_none() && self.streams_pinning_oldest_segment().next().is_none();
-        if is_full(self) && !is_freed_by_another && bound == SegmentBound::Keep {
-            return None;
-        }
-        self.segments_in_preparation += 1;
-        let number = self.segment_number_next;
-        self.segment_number_next += 1;
-        Some((number, self.segment_size_needed()))
+        let size_bytes = self.segment_size_needed();
+        let number = self.segments.next_to_prepare(size_bytes, bound, is_freed_by_another)?;
+        Some((number, size_bytes))
     }
 
     /// The length of a segment that holds a checkpoint and the batch that is next.
@@ -433,25 +385,19 @@ impl<F: Clone> LogWriter<F> {
         self.options.segment_size_bytes.max((checkpoint + batch) as u64)
     }
 
-    fn ready_position(&self) -> Option<usize> {
-        let needed = self.segment_size_needed();
-        self.ready.iter().position(|ready| ready.file.size_bytes >= needed)
-    }
-
     /// Takes a segment file that is ready.
     pub fn add_segment(&mut self, file: SegmentFile<F>) {
-        self.segments_in_preparation = self.segments_in_preparation.saturating_sub(1);
-        self.ready.push_back(ReadySegment { file, recycled: false });
+        self.segments.prepared(file);
     }
 
     /// Learns that a segment could not be made ready; it will be asked for again.
     pub fn segment_failed(&mut self) {
-        self.segments_in_preparation = self.segments_in_preparation.saturating_sub(1);
+        self.segments.preparation_failed();
     }
 
     /// Files that are no longer needed, for maintenance to remove.
     pub fn take_surplus_segments(&mut self) -> Vec<SegmentFile<F>> {
-        std::mem::take(&mut self.surplus)
+        self.segments.take_surplus()
     }
 
     /// The write that is due: `None` while one is in flight, when nothing waits, or when a segment is waited for.
@@ -460,9 +406,8 @@ impl<F: Clone> LogWriter<F> {
             return None;
         }
         if !self.fits(self.pending.front()?) {
-            let position = self.ready_position()?;
-            let ready = self.ready.remove(position).expect("a position in the queue");
-            self.counters.segments_recycled += u64::from(ready.recycled);
+            let ready = self.segments.take_ready(self.segment_size_needed())?;
+            self.counters.segments_recycled += u64::from(ready.is_recycled);
             return Some(self.open_segment(ready.file));
         }
         let batch = self.pending.pop_front().expect("looked at above");
@@ -493,7 +438,7 @@ impl<F: Clone> LogWriter<F> {
             InFlight::Checkpoint { sequence, length, mut segment } => {
                 self.durable_through = sequence;
                 segment.offset = length;
-                self.live.push_back(LiveSegment {
+                self.segments.push_live(LiveSegment {
                     file: segment.file.clone(),
                     generation: segment.identity.generation,
                     last_entries: BTreeMap::new(),
@@ -611,7 +556,7 @@ impl<F: Clone> LogWriter<F> {
 
     /// Brings the streams' states up to the batch that is about to be written; answers what its write makes durable.
     fn apply_changes(&mut self, changes: Vec<(StreamId, Change)>) -> Vec<Durable> {
-        let segment = self.live.back_mut().expect("records go to a live segment");
+        let segment = self.segments.newest_mut().expect("records go to a live segment");
         let mut durable = Vec::with_capacity(changes.len());
         for (stream, change) in changes {
             if let Change::Rewritten(position) = change {
@@ -641,11 +586,6 @@ impl<F: Clone> LogWriter<F> {
         durable
     }
 
-    fn pins(&self, stream: StreamId, last: LogIndex) -> bool {
-        let needed = |tracked: &Stream| tracked.state.droppable_through() < last;
-        self.staged.contains(&stream) || self.streams.get(&stream).is_some_and(needed)
-    }
-
     /// Frees the oldest segments whose entries are all flushed and truncated.
     ///
     /// Invariant: the current segment opened with a durable checkpoint of every stream, so that no vote or position is lost
@@ -654,26 +594,24 @@ impl<F: Clone> LogWriter<F> {
         if self.current.is_none() {
             return;
         }
-        while self.live.len() > 1 {
-            let oldest = self.live.front().expect("more than one");
-            let needed = oldest.last_entries.iter().any(|(&stream, &last)| self.pins(stream, last));
-            if needed && !bugs::is_planted(Bug::LogRecyclesUnflushed) {
-                return;
-            }
-            let segment = self.live.pop_front().expect("more than one");
-            let is_usual = segment.file.size_bytes == self.options.segment_size_bytes;
-            if is_usual && self.ready.len() < READY_SEGMENTS_MAX {
-                self.ready.push_back(ReadySegment { file: segment.file, recycled: true });
-            } else {
-                self.surplus.push(segment.file);
-            }
-        }
+        let (streams, staged) = (&self.streams, &self.staged);
+        self.segments.release_oldest(|segment| {
+            let mut entries = segment.last_entries.iter();
+            entries.any(|(&stream, &last)| pins(streams, staged, stream, last))
+                && !bugs::is_planted(Bug::LogRecyclesUnflushed)
+        });
     }
 
     /// Where the segments are, for tests and reports: generation and path, oldest first.
     pub fn live_segments(&self) -> impl Iterator<Item = (Generation, &Path)> {
-        self.live.iter().map(|segment| (segment.generation, segment.file.path.as_path()))
+        self.segments.live().iter().map(|segment| (segment.generation, segment.file.path.as_path()))
     }
+}
+
+/// Whether the entry `last` of a stream keeps the segment that holds it.
+fn pins(streams: &BTreeMap<StreamId, Stream>, staged: &BTreeSet<StreamId>, stream: StreamId, last: LogIndex) -> bool {
+    let is_needed = |tracked: &Stream| tracked.state.droppable_through() < last;
+    staged.contains(&stream) || streams.get(&stream).is_some_and(is_needed)
 }
 
 fn empty_batch_buffer(spare: Option<IoBuffer>) -> IoBuffer {
