@@ -231,9 +231,8 @@ fn spawn_core(
             if let Some(processor) = processor {
                 pin_to(processor);
             }
-            let runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new().enable_timer().build();
-            let result = match runtime {
-                Ok(mut runtime) => runtime.block_on(core::run(parts)),
+            let result = match crate::runtime::run(core::run(parts)) {
+                Ok(result) => result,
                 Err(error) => Err(Error::io("set up io_uring for", "core".as_ref(), error)),
             };
             // Nobody listens any more if the node was dropped.
@@ -304,7 +303,7 @@ fn report_recovery(directory: &DataDirectory<E>, options: &NodeOptions) {
             "the file system refuses direct I/O: the log is written through the page cache and synced, which is slower"
         );
     }
-    if !monoio::utils::detect_uring() {
+    if !crate::runtime::uses_ring() {
         tracing::warn!(
             "io_uring is not available: falling back to epoll, which is slower; see kernel.io_uring_disabled"
         );

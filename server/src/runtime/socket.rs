@@ -34,7 +34,7 @@ pub(super) fn into_fd(reader: TcpOwnedReadHalf, writer: TcpOwnedWriteHalf) -> Ow
 
 /// Whether sockets must be set not to block: epoll needs it, and the ring must not have it.
 pub(super) fn must_not_block() -> bool {
-    !monoio::utils::detect_uring()
+    !super::uses_ring()
 }
 
 /// Ends both directions, so that a read under way comes back with nothing.
