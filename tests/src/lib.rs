@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod fault_round;
 pub mod history;
 pub mod load;
 pub mod requirements;

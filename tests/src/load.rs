@@ -53,7 +53,7 @@ pub fn keys_of_core(core: u16, cores: u16, partitions: u16, count: u64) -> Vec<V
         .collect()
 }
 
-/// Writes to the given keys, pipelined, until the connection breaks or `writes_max` were acknowledged. Answers how many were.
+/// Writes to the given keys, pipelined, until the connection breaks. Answers how many writes were acknowledged.
 ///
 /// # Panics
 /// If the server refuses a write for any reason but a bound or its end.
@@ -64,7 +64,6 @@ pub fn write_until_broken(
     load: &Load,
     history: &mut History,
     random: &mut Random,
-    writes_max: u64,
 ) -> u64 {
     let Ok(mut client) = WireClient::connect(address, core) else { return 0 };
     let mut in_flight: HashMap<RequestId, (usize, u64)> = HashMap::new();
@@ -98,9 +97,6 @@ pub fn write_until_broken(
                 Reply::Refused(reason) if is_temporary(&reason) => {}
                 other => panic!("a write was answered by {other:?}"),
             }
-        }
-        if acknowledged >= writes_max {
-            return acknowledged;
         }
     }
 }

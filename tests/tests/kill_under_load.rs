@@ -10,8 +10,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use corelode_tests::history::History;
-use corelode_tests::load::{Load, Random, check_all, keys_of_core, write_until_broken};
+use corelode_tests::fault_round::FaultRounds;
+use corelode_tests::load::{Load, Random};
 use corelode_tests::server::{Server, ServerOptions};
 
 const CORES: u16 = 2;
@@ -38,41 +38,22 @@ fn nothing_acknowledged_is_lost_by_kills() {
         is_tiny: true,
         is_without_ring: false,
     };
-    let keys: Vec<_> =
-        (0..CORES).map(|core| keys_of_core(core, CORES, PARTITIONS, LOAD.keys / u64::from(CORES))).collect();
-    let mut histories = vec![History::default(); usize::from(CORES)];
+    let mut rounds = FaultRounds::new(&options, LOAD);
     let mut interrupted = Interrupted::default();
-    let mut acknowledged = 0;
     let mut log = String::new();
     for cycle in 0..cycles {
-        let server = Server::start(&options);
-        let address = server.address();
-        for (core, history) in (0..CORES).zip(&mut histories) {
-            check_all(address, core, history);
-        }
-        thread::scope(|scope| {
-            let writers: Vec<_> = (0..CORES)
-                .zip(histories.iter_mut().zip(&keys))
-                .map(|(core, (history, keys))| {
-                    let mut random = Random::new(cycle * 31 + u64::from(core));
-                    scope.spawn(move || write_until_broken(address, core, keys, &LOAD, history, &mut random, u64::MAX))
-                })
-                .collect();
+        rounds.run(cycle, Server::start(&options), |server| {
             thread::sleep(Duration::from_millis(100 + Random::new(cycle).below(400)));
             log = server.log();
             server.kill();
-            for writer in writers {
-                acknowledged += writer.join().expect("a writer ends with its connection");
-            }
         });
         note_what_was_interrupted(&options.data_directory, &mut interrupted);
     }
     let server = Server::start(&options);
-    for (core, history) in (0..CORES).zip(&mut histories) {
-        check_all(server.address(), core, history);
-    }
+    rounds.check(&server);
     log.push_str(&server.log());
     server.terminate();
+    let acknowledged = rounds.acknowledged();
     interrupted.torn_tails = log.matches("was cut").count() as u64;
     interrupted.tables += orphans(&log);
     println!("CORELODE-FIGURE kill_cycles={cycles}");

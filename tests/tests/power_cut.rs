@@ -11,8 +11,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corelode_tests::history::History;
-use corelode_tests::load::{Load, Random, check_all, keys_of_core, write_until_broken};
+use corelode_tests::fault_round::FaultRounds;
+use corelode_tests::load::{Load, Random};
 use corelode_tests::requirements::{self, Requirement};
 use corelode_tests::server::{Server, ServerOptions};
 
@@ -85,40 +85,22 @@ fn cuts_lose_nothing(kind: &str, cuts: u64) {
         is_tiny: true,
         is_without_ring: false,
     };
-    let keys: Vec<_> =
-        (0..CORES).map(|core| keys_of_core(core, CORES, PARTITIONS, LOAD.keys / u64::from(CORES))).collect();
-    let mut histories = vec![History::default(); usize::from(CORES)];
-    let mut acknowledged = 0;
+    let log = scratch.path().join("log");
+    let mut rounds = FaultRounds::new(&options, LOAD);
     for cut in 0..cuts {
-        let server = Server::start_logging_to(&options, &scratch.path().join("log"));
-        let address = server.address();
-        for (core, history) in (0..CORES).zip(&mut histories) {
-            check_all(address, core, history);
-        }
-        thread::scope(|scope| {
-            let writers: Vec<_> = (0..CORES)
-                .zip(histories.iter_mut().zip(&keys))
-                .map(|(core, (history, keys))| {
-                    let mut random = Random::new(cut * 31 + u64::from(core));
-                    scope.spawn(move || write_until_broken(address, core, keys, &LOAD, history, &mut random, u64::MAX))
-                })
-                .collect();
+        rounds.run(cut, Server::start_logging_to(&options, &log), |server| {
             thread::sleep(Duration::from_millis(30 + Random::new(cut).below(250)));
             disk.cut_power();
             server.end();
-            for writer in writers {
-                acknowledged += writer.join().expect("a writer ends with its connection");
-            }
         });
         disk.unmount();
         disk.mount();
     }
-    let server = Server::start_logging_to(&options, &scratch.path().join("log"));
-    for (core, history) in (0..CORES).zip(&mut histories) {
-        check_all(server.address(), core, history);
-    }
+    let server = Server::start_logging_to(&options, &log);
+    rounds.check(&server);
     server.terminate();
     disk.unmount();
+    let acknowledged = rounds.acknowledged();
     println!("CORELODE-FIGURE power_cuts_{kind}={cuts}");
     println!("CORELODE-FIGURE power_cuts_{kind}_writes_acknowledged={acknowledged}");
     assert!(acknowledged > cuts * 10, "the load was no load: {acknowledged} writes");
