@@ -2,19 +2,18 @@
 
 use std::thread;
 
-use crate::history::History;
-use crate::load::{Load, Random, check_all, keys_of_core, write_until_broken};
+use crate::history::{History, KeyGroup};
+use crate::load::{Load, Random, check_all, write_until_broken};
 use crate::server::{Server, ServerOptions};
 
 /// One writer for each core, and what all of them know over the rounds.
 pub struct FaultRounds {
     load: Load,
     writers: Vec<Writer>,
-    acknowledged: u64,
 }
 
 struct Writer {
-    keys: Vec<Vec<u8>>,
+    groups: Vec<KeyGroup>,
     history: History,
 }
 
@@ -22,10 +21,8 @@ impl FaultRounds {
     /// Writers for a server with these options; each core's writer has its share of the load's keys.
     #[must_use]
     pub fn new(options: &ServerOptions, load: Load) -> Self {
-        let count = load.keys / u64::from(options.cores);
-        let keys = (0..options.cores).map(|core| keys_of_core(core, options.cores, options.partitions, count));
-        let writers = keys.map(|keys| Writer { keys, history: History::default() }).collect();
-        Self { load, writers, acknowledged: 0 }
+        let groups = (0..options.cores).map(|core| load.groups_of_core(core, options.cores, options.partitions));
+        Self { load, writers: groups.map(|groups| Writer { groups, history: History::default() }).collect() }
     }
 
     /// Checks all that the rounds before have left, then writes to every core until `interrupt`, which ends the server, has broken the
@@ -36,16 +33,12 @@ impl FaultRounds {
     pub fn run(&mut self, round: u64, server: Server, interrupt: impl FnOnce(Server)) {
         self.check(&server);
         let (address, load) = (server.address(), &self.load);
-        self.acknowledged += thread::scope(|scope| {
-            let writing: Vec<_> = (0..)
-                .zip(&mut self.writers)
-                .map(|(core, Writer { keys, history })| {
-                    let mut random = Random::new(round * 31 + u64::from(core));
-                    scope.spawn(move || write_until_broken(address, core, keys, load, history, &mut random))
-                })
-                .collect();
+        thread::scope(|scope| {
+            for (core, Writer { groups, history }) in (0..).zip(&mut self.writers) {
+                let mut random = Random::new(round * 31 + u64::from(core));
+                scope.spawn(move || write_until_broken(address, core, groups, load, history, &mut random));
+            }
             interrupt(server);
-            writing.into_iter().map(|writer| writer.join().expect("a writer ends with its connection")).sum::<u64>()
         });
     }
 
@@ -59,9 +52,15 @@ impl FaultRounds {
         }
     }
 
-    /// Writes that were acknowledged in all rounds.
+    /// Writes that were acknowledged in all rounds, a batch counting as one.
     #[must_use]
-    pub fn acknowledged(&self) -> u64 {
-        self.acknowledged
+    pub fn writes_acknowledged(&self) -> u64 {
+        self.writers.iter().map(|writer| writer.history.writes_acknowledged()).sum()
+    }
+
+    /// Batches that were acknowledged in all rounds.
+    #[must_use]
+    pub fn batches_acknowledged(&self) -> u64 {
+        self.writers.iter().map(|writer| writer.history.batches_acknowledged()).sum()
     }
 }

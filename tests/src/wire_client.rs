@@ -5,7 +5,10 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use corelode_net::body::{DeleteRequest, Durability, GetReply, GetRequest, PutRequest, ReadLevel, Value, WriteReply};
+use corelode_net::body::{
+    BatchItem, BatchOperation, BatchReply, BatchResult, BatchWriter, DeleteRequest, Durability, GetReply, GetRequest,
+    PutRequest, ReadLevel, Value, WriteReply,
+};
 use corelode_net::handshake::{ClientConfig, ClientHandshake, Features, Nonce, VersionRange};
 use corelode_net::limits::BODY_SIZE_BYTES_MAX;
 use corelode_net::table::{Bind, ErrorReply, TableBuilder};
@@ -102,6 +105,24 @@ impl WireClient {
         head.request_id
     }
 
+    /// Queues a BATCH of keys with the values that they get; a key without one is deleted.
+    ///
+    /// # Panics
+    /// If a frame does not hold them.
+    pub fn write_batch<'a>(&mut self, writes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> RequestId {
+        let head = self.head();
+        let mut batch = BatchWriter::begin(&mut self.out, Durability::Synced, ReadLevel::Linearizable);
+        for (key, value) in writes {
+            let operation = match value {
+                Some(value) => BatchOperation::Put { key, value: Value::new(value), ttl_ms: 0 },
+                None => BatchOperation::Delete { key },
+            };
+            batch.push(&BatchItem { slot: slot_of(key), operation }).expect("tests' batches are small");
+        }
+        batch.finish(head);
+        head.request_id
+    }
+
     /// Queues a GET.
     pub fn get(&mut self, key: &[u8], level: ReadLevel) -> RequestId {
         let head = self.head();
@@ -140,6 +161,9 @@ impl WireClient {
                             (id, Reply::Found(found.value.bytes.to_vec()))
                         }
                     },
+                    Inbound::Reply(id, Opcode::Batch) => {
+                        (id, outcome_of(&BatchReply::decode(&frame).expect("a reply to BATCH")))
+                    }
                     Inbound::Reply(id, opcode) => {
                         let written = WriteReply::decode(&frame, opcode).expect("a reply to a write");
                         (id, Reply::Written(written.revision.0))
@@ -184,4 +208,20 @@ impl WireClient {
         self.reader.push(&bytes[..length]);
         Ok(())
     }
+}
+
+/// What became of a batch of writes, which is taken or refused as a whole where its keys are of one partition.
+fn outcome_of(reply: &BatchReply<'_>) -> Reply {
+    let outcomes = reply.results().map(|result| match result {
+        BatchResult::Written { revision } => Reply::Written(revision.0),
+        BatchResult::Error { code, .. } => Reply::Refused(
+            corelode_net::ErrorCode::from_wire(code).map_or("unknown", corelode_net::ErrorCode::name).to_owned(),
+        ),
+        BatchResult::Found(_) | BatchResult::Absent => panic!("a write was answered by {result:?}"),
+    });
+    let outcomes: Vec<_> = outcomes.collect();
+    let is_written = |outcome: &&Reply| matches!(outcome, Reply::Written(_));
+    let written = outcomes.iter().filter(is_written).count();
+    assert!(written == 0 || written == outcomes.len(), "a batch was taken in part: {outcomes:?}");
+    outcomes.into_iter().next_back().expect("a batch is not empty")
 }

@@ -16,7 +16,7 @@ use corelode_tests::server::{Server, ServerOptions};
 
 const CORES: u16 = 2;
 const PARTITIONS: u16 = 8;
-const LOAD: Load = Load { keys: 2_000, depth: 64, deletion_every: 12 };
+const LOAD: Load = Load { keys: 2_000, batches: 400, depth: 64, deletion_every: 12 };
 
 /// What kills have interrupted.
 #[derive(Default, Debug)]
@@ -53,11 +53,12 @@ fn nothing_acknowledged_is_lost_by_kills() {
     rounds.check(&server);
     log.push_str(&server.log());
     server.terminate();
-    let acknowledged = rounds.acknowledged();
+    let acknowledged = rounds.writes_acknowledged();
     interrupted.torn_tails = log.matches("was cut").count() as u64;
     interrupted.tables += orphans(&log);
     println!("CORELODE-FIGURE kill_cycles={cycles}");
     println!("CORELODE-FIGURE kill_writes_acknowledged={acknowledged}");
+    println!("CORELODE-FIGURE kill_batches_acknowledged={}", rounds.batches_acknowledged());
     println!("CORELODE-FIGURE kill_interrupted_manifests={}", interrupted.manifests);
     println!("CORELODE-FIGURE kill_interrupted_tables={}", interrupted.tables);
     println!("CORELODE-FIGURE kill_interrupted_segments={}", interrupted.segments);

@@ -18,7 +18,7 @@ use corelode_tests::server::{Server, ServerOptions};
 
 const CORES: u16 = 2;
 const PARTITIONS: u16 = 4;
-const LOAD: Load = Load { keys: 600, depth: 32, deletion_every: 12 };
+const LOAD: Load = Load { keys: 600, batches: 120, depth: 32, deletion_every: 12 };
 
 /// How long a file system may stay busy after its last process has ended.
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(30);
@@ -100,9 +100,10 @@ fn cuts_lose_nothing(kind: &str, cuts: u64) {
     rounds.check(&server);
     server.terminate();
     disk.unmount();
-    let acknowledged = rounds.acknowledged();
+    let acknowledged = rounds.writes_acknowledged();
     println!("CORELODE-FIGURE power_cuts_{kind}={cuts}");
     println!("CORELODE-FIGURE power_cuts_{kind}_writes_acknowledged={acknowledged}");
+    println!("CORELODE-FIGURE power_cuts_{kind}_batches_acknowledged={}", rounds.batches_acknowledged());
     assert!(acknowledged > cuts * 10, "the load was no load: {acknowledged} writes");
 }
 
