@@ -73,6 +73,8 @@ pub struct RecoveryReport {
     pub entries_replayed: u64,
     /// Remains of writes that never completed, cut.
     pub torn_tails: Vec<TornTail>,
+    /// Logs that ended while a segment was being recycled.
+    pub recyclings_interrupted: u64,
     /// Tables that no manifest named, removed.
     pub orphans_removed: u64,
     /// Streams that moved to another log.
@@ -301,6 +303,7 @@ impl<E: Environment> Opening<'_, E> {
             let Ok(number) = name.parse() else { continue };
             let recovered = recover_log(self.environment, &path, LogId(number), flushed).await?;
             self.report.torn_tails.extend(recovered.torn_tail.clone());
+            self.report.recyclings_interrupted += u64::from(recovered.was_recycling);
             logs.push(FoundLog { directory: path, recovered });
         }
         logs.sort_by_key(|log| log.recovered.log);

@@ -290,6 +290,7 @@ fn report_recovery(directory: &DataDirectory<E>, options: &NodeOptions) {
             tables = report.tables,
             entries_replayed = report.entries_replayed,
             orphans_removed = report.orphans_removed,
+            recyclings_interrupted = report.recyclings_interrupted,
             streams_moved = report.streams_moved,
             "opened the data directory"
         );

@@ -58,6 +58,8 @@ pub struct RecoveredLog<F> {
     pub streams: BTreeMap<StreamId, RecoveredStream>,
     /// The torn tail that was cut, if there was one.
     pub torn_tail: Option<TornTail>,
+    /// Whether the log ended while its writer was reusing a segment: the checkpoint stood, and nothing behind it yet.
+    pub was_recycling: bool,
     live: VecDeque<LiveSegment<F>>,
     free: VecDeque<SegmentFile<F>>,
     generation_next: Generation,
@@ -73,6 +75,7 @@ impl<F> RecoveredLog<F> {
             log,
             streams: BTreeMap::new(),
             torn_tail: None,
+            was_recycling: false,
             live: VecDeque::new(),
             free: VecDeque::new(),
             generation_next: Generation(1),
@@ -239,6 +242,7 @@ async fn replay_segments<E: Environment>(
             SegmentEnd::Torn { offset } => Some(TornTail { path: file.path.clone(), offset }),
             _ => None,
         };
+        recovered.was_recycling = scanned.was_being_recycled(&bytes);
         unfinished = Some((file.path.clone(), scanned));
         recovered.live.push_back(LiveSegment { file, generation, last_entries });
     }

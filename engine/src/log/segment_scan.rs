@@ -42,6 +42,16 @@ pub(crate) struct ScannedSegment {
     pub(crate) end: SegmentEnd,
 }
 
+impl ScannedSegment {
+    /// Whether the writer had just begun to reuse the file: the checkpoint is all there is of this life, and behind it stand batches of an
+    /// older one. `bytes` are the segment's.
+    pub(crate) fn was_being_recycled(&self, bytes: &[u8]) -> bool {
+        let end = usize::try_from(self.end_offset).expect("an offset in memory");
+        let is_older = |(_, header): (u64, BatchHeader)| header.segment.generation < self.identity.generation;
+        self.batches.len() == 1 && later_headers(bytes, end).any(is_older)
+    }
+}
+
 /// What the first bytes of a segment file say.
 #[derive(Debug)]
 pub(crate) enum SegmentScan {
@@ -136,4 +146,61 @@ fn later_headers(bytes: &[u8], start: usize) -> impl Iterator<Item = (u64, Batch
         let header = BatchHeader::decode(&bytes[offset..], offset as u64).ok()?;
         Some((offset as u64, header))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io_buffer::IoBuffer;
+
+    /// A batch of one block.
+    fn batch(generation: u64, sequence: u64, block: usize, flags: u16) -> IoBuffer {
+        let header = BatchHeader {
+            segment: SegmentIdentity { generation: Generation(generation), salt: generation * 1000 },
+            sequence: BatchSequence(sequence),
+            durable_through: BatchSequence(sequence - 1),
+            offset: (block * LOG_BLOCK_SIZE_BYTES) as u64,
+            payload_length: 0,
+            payload_crc: 0,
+            record_count: 0,
+            flags,
+        };
+        let mut bytes = IoBuffer::zeroed(BATCH_HEADER_LENGTH);
+        header.seal(&mut bytes);
+        bytes.pad_to(LOG_BLOCK_SIZE_BYTES);
+        bytes
+    }
+
+    /// A file in which generation 1 has written a checkpoint and two batches, and generation 2 then as many batches as `reused` says.
+    fn segment(reused: usize) -> IoBuffer {
+        let mut bytes = IoBuffer::zeroed(4 * LOG_BLOCK_SIZE_BYTES);
+        for (generation, count) in [(1, 3), (2, reused)] {
+            for block in 0..count {
+                let flags = if block == 0 { FLAG_CHECKPOINT } else { 0 };
+                let start = block * LOG_BLOCK_SIZE_BYTES;
+                let stored = batch(generation, generation * 100 + block as u64, block, flags);
+                bytes[start..start + LOG_BLOCK_SIZE_BYTES].copy_from_slice(&stored);
+            }
+        }
+        bytes
+    }
+
+    fn was_being_recycled(bytes: &[u8]) -> bool {
+        let SegmentScan::Opened(scanned) = scan_segment(bytes) else { panic!("the checkpoint is valid") };
+        scanned.was_being_recycled(bytes)
+    }
+
+    #[test]
+    fn a_segment_with_its_checkpoint_before_older_batches_was_being_recycled() {
+        assert!(was_being_recycled(&segment(1)));
+        assert!(!was_being_recycled(&segment(2)), "records were written to it");
+        assert!(!was_being_recycled(&segment(0)), "all of it is of one life");
+    }
+
+    #[test]
+    fn a_first_checkpoint_in_a_file_of_zeros_recycles_nothing() {
+        let mut bytes = segment(0);
+        bytes[LOG_BLOCK_SIZE_BYTES..].fill(0);
+        assert!(!was_being_recycled(&bytes));
+    }
 }
