@@ -15,6 +15,7 @@ use crate::ids::PartitionId;
 use crate::log::{SegmentFile, prepare_segment};
 use crate::manifest::{Manifest, ReplaceFailure};
 use crate::table::Table;
+use crate::tree::JobTarget;
 
 /// How urgent a job is. Lower lanes wait while a higher one has work.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -144,10 +145,12 @@ pub async fn run<E: Environment>(environment: E, job: Job<E>) -> JobDone<E> {
             JobDone::SegmentPrepared(prepare_segment(&environment, &directory, number, size_bytes).await)
         }
         Job::Flush(job) => {
-            JobDone::Flushed { partition: job.target.partition, result: run_flush(&environment, &job).await }
+            let result = logged("flush", &job.target, run_flush(&environment, &job)).await;
+            JobDone::Flushed { partition: job.target.partition, result }
         }
         Job::Compact(job) => {
-            JobDone::Compacted { partition: job.target.partition, result: run_compaction(&environment, &job).await }
+            let result = logged("compaction", &job.target, run_compaction(&environment, &job)).await;
+            JobDone::Compacted { partition: job.target.partition, result }
         }
         Job::WriteManifest { directory, manifest } => JobDone::ManifestWritten {
             partition: manifest.partition,
@@ -166,6 +169,16 @@ pub async fn run<E: Environment>(environment: E, job: Job<E>) -> JobDone<E> {
         }
         Job::RefreshResidency { tables } => JobDone::Residency(refresh_residency(&environment, tables).await),
     }
+}
+
+/// Runs a job that writes tables between two lines of the log, so that after a crash the log tells whose an unfinished table was.
+async fn logged<T>(kind: &str, target: &JobTarget, job: impl Future<Output = T>) -> T {
+    let JobTarget { partition, table_id_first, table_count_max, .. } = target;
+    let (partition, table_id_first) = (partition.0, table_id_first.0);
+    tracing::debug!(kind, partition, table_id_first, table_count_max, "job begins");
+    let output = job.await;
+    tracing::debug!(kind, partition, table_id_first, table_count_max, "job ended");
+    output
 }
 
 async fn remove_files<E: Environment>(environment: &E, paths: Vec<PathBuf>) -> Result<()> {
