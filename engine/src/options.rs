@@ -48,7 +48,8 @@ impl Options {
     #[must_use]
     pub fn tiny() -> Self {
         Self {
-            log: LogOptions { segment_size_bytes: 64 * 1024, segments_max: 8 },
+            // A segment holds two or three writes, so that one crash in ten ends the recycling of one.
+            log: LogOptions { segment_size_bytes: 16 * 1024, segments_max: 16 },
             compaction: CompactionOptions {
                 level0_table_count_trigger: 2,
                 level1_size_bytes: 16 * 1024,
