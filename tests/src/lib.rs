@@ -4,6 +4,7 @@
 
 pub mod fault_round;
 pub mod history;
+pub mod interrupted;
 pub mod load;
 pub mod requirements;
 pub mod server;

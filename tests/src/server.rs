@@ -31,6 +31,8 @@ pub struct Server {
     child: Child,
     address: SocketAddr,
     log: PathBuf,
+    /// Where this server's part of the log begins; before it stands what its predecessors have logged.
+    log_start: u64,
 }
 
 /// The `corelode` program: the one that `CORELODE_BIN` names, or the one that was built beside this test.
@@ -76,7 +78,7 @@ impl Server {
     #[must_use]
     pub fn start_at(options: &ServerOptions, address: SocketAddr, log: &Path) -> Self {
         let log = log.to_path_buf();
-        let logged_before = std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
+        let log_start = std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
         let output = File::options().create(true).append(true).open(&log).expect("the log's place is writable");
         let mut command = Command::new(program());
         command
@@ -88,7 +90,9 @@ impl Server {
             .args(["--partitions", &options.partitions.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(output);
+            .stderr(output)
+            // After a kill the log tells which jobs were under way.
+            .env("CORELODE_LOG", "info,corelode_engine::job=debug");
         if options.is_without_ring {
             command.env("MONOIO_FORCE_LEGACY_DRIVER", "1");
         }
@@ -96,10 +100,10 @@ impl Server {
             command.env("CORELODE_TEST_TINY_STORE", "1");
         }
         let child = command.spawn().expect("the server's program starts");
-        let mut server = Self { child, address, log };
+        let mut server = Self { child, address, log, log_start };
         let started = Instant::now();
         loop {
-            if let Some(address) = served_address(&server.log, logged_before) {
+            if let Some(address) = served_address(&server.log()) {
                 server.address = address;
                 return server;
             }
@@ -116,23 +120,29 @@ impl Server {
         self.address
     }
 
-    /// What it and its predecessors on this directory have logged, without colours.
+    /// What it has logged, without colours.
+    ///
+    /// # Panics
+    /// If the log cannot be read.
     #[must_use]
     pub fn log(&self) -> String {
+        let mut file = File::open(&self.log).expect("the log exists");
+        file.seek(SeekFrom::Start(self.log_start)).expect("a file has places");
         let mut text = String::new();
-        File::open(&self.log).expect("the log exists").read_to_string(&mut text).expect("logs are UTF-8");
+        file.read_to_string(&mut text).expect("logs are UTF-8");
         text
     }
 
-    /// Ends it at once, as `kill -9` does.
+    /// Ends it at once, as `kill -9` does; answers what it had logged.
     ///
     /// # Panics
     /// If it had ended by itself.
-    pub fn kill(mut self) {
+    pub fn kill(mut self) -> String {
         let ended = self.child.try_wait().expect("a child can be waited for");
         assert!(ended.is_none(), "the server ended by itself: {ended:?}\n{}", self.log());
         self.child.kill().expect("the server is ours");
         self.child.wait().expect("a killed child ends");
+        self.log()
     }
 
     /// Ends it, whether or not it has ended by itself.
@@ -167,13 +177,9 @@ impl Drop for Server {
     }
 }
 
-/// The address that the server says it serves at, in what it logged behind the first `logged_before` bytes.
-fn served_address(log: &Path, logged_before: u64) -> Option<SocketAddr> {
-    let mut file = File::open(log).expect("the log exists");
-    file.seek(SeekFrom::Start(logged_before)).expect("a file has places");
-    let mut text = String::new();
-    file.read_to_string(&mut text).expect("logs are UTF-8");
-    let line = text.split_inclusive('\n').find(|line| line.ends_with('\n') && line.contains(" serving address="))?;
+/// The address that the server says it serves at, once its log has the whole line.
+fn served_address(log: &str) -> Option<SocketAddr> {
+    let line = log.split_inclusive('\n').find(|line| line.ends_with('\n') && line.contains(" serving address="))?;
     let (_, rest) = line.split_once("address=")?;
     rest.split_whitespace().next()?.parse().ok()
 }
