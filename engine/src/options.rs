@@ -48,7 +48,7 @@ impl Options {
     #[must_use]
     pub fn tiny() -> Self {
         Self {
-            // A segment holds two or three writes, so that one crash in ten ends the recycling of one.
+            // A segment holds two or three writes, so that many a crash falls into the recycling of one.
             log: LogOptions { segment_size_bytes: 16 * 1024, segments_max: 16 },
             compaction: CompactionOptions {
                 level0_table_count_trigger: 2,
@@ -56,7 +56,8 @@ impl Options {
                 level_size_multiplier: 4,
                 table_size_bytes_target: 8 * 1024,
             },
-            memtable_memory_bytes: 64 * 1024,
+            // With less, writes wait for flushes most of the time, and the log idles.
+            memtable_memory_bytes: 256 * 1024,
             block_cache_bytes: 256 * 1024,
             compress_tables: true,
             table_block_size_bytes: 512,
