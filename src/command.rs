@@ -15,13 +15,32 @@ mod status;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::exit::{EXIT_CODES_HELP, Exit};
+use crate::server_url::ServerUrl;
 
 /// A durable, ordered key-value store in which every core is a small database of its own.
 #[derive(Debug, Parser)]
 #[command(name = "corelode", version, after_help = EXIT_CODES_HELP, arg_required_else_help = true)]
 pub(crate) struct CommandLine {
+    /// The server, for all commands but `serve`
+    #[arg(
+        long,
+        global = true,
+        env = "CORELODE_URL",
+        value_name = "corelode://HOST:PORT",
+        default_value = "corelode://127.0.0.1:7400",
+        help_heading = "Connection"
+    )]
+    url: ServerUrl,
+
     #[command(subcommand)]
-    pub(crate) command: Command,
+    command: Command,
+}
+
+impl CommandLine {
+    /// Does what was asked for.
+    pub(crate) fn run(self) -> Exit {
+        self.command.run(&self.url)
+    }
 }
 
 /// What can be asked for.
@@ -38,18 +57,17 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Does what was asked for.
-    pub(crate) fn run(self) -> Exit {
+    fn run(self, url: &ServerUrl) -> Exit {
         let name = self.name();
         let outcome = match self {
             Self::Serve(arguments) => return serve::run(arguments),
-            Self::Get(arguments) => get::run(&arguments),
-            Self::Put(arguments) => put::run(&arguments),
-            Self::Del(arguments) => del::run(&arguments),
-            Self::Scan(arguments) => scan::run(&arguments),
-            Self::Import(arguments) => import::run(&arguments),
-            Self::Export(arguments) => export::run(&arguments),
-            Self::Status(arguments) => status::run(&arguments),
+            Self::Get(arguments) => get::run(&arguments, url),
+            Self::Put(arguments) => put::run(&arguments, url),
+            Self::Del(arguments) => del::run(&arguments, url),
+            Self::Scan(arguments) => scan::run(&arguments, url),
+            Self::Import(arguments) => import::run(&arguments, url),
+            Self::Export(arguments) => export::run(&arguments, url),
+            Self::Status(arguments) => status::run(&arguments, url),
         };
         outcome.unwrap_or_else(|failure| {
             eprintln!("corelode {name}: {}", failure.message);

@@ -13,5 +13,5 @@ use clap::Parser;
 use command::CommandLine;
 
 fn main() -> ExitCode {
-    CommandLine::parse().command.run().into()
+    CommandLine::parse().run().into()
 }

@@ -7,19 +7,10 @@ use corelode_client::{Durability, Options, Role, Secret, blocking::Client};
 
 use crate::{exit::Exit, server_url::ServerUrl};
 
-/// Which server, and how long to wait for it.
+/// How to speak with the server, and how long to wait for it.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionArguments {
-    /// The server
-    #[arg(
-        long,
-        env = "CORELODE_URL",
-        value_name = "corelode://HOST:PORT",
-        default_value = "corelode://127.0.0.1:7400"
-    )]
-    pub(crate) url: ServerUrl,
-
     /// How long one request may take, in milliseconds, retries included
     #[arg(long, value_name = "MS", default_value = "5000")]
     pub(crate) timeout_ms: NonZeroU32,
@@ -30,13 +21,13 @@ pub(crate) struct ConnectionArguments {
 }
 
 impl ConnectionArguments {
-    /// A client of that server.
+    /// A client of the server at `url`.
     ///
     /// # Errors
     ///
     /// A sentence for the user, if the secret cannot be read.
-    pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let ServerUrl { host, port } = &self.url;
+    pub(crate) fn client(&self, url: &ServerUrl) -> Result<Client, Failure> {
+        let ServerUrl { host, port } = url;
         let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let timeout = Duration::from_millis(u64::from(self.timeout_ms.get()));
         let mut options = Options::from_addresses(vec![address]).with_timeout(timeout).with_name("corelode-cli");

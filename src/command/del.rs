@@ -10,7 +10,7 @@ use super::{
     key::bytes_of,
     show,
 };
-use crate::exit::Exit;
+use crate::{exit::Exit, server_url::ServerUrl};
 
 /// Delete a key
 ///
@@ -37,8 +37,8 @@ pub(crate) struct Arguments {
 }
 
 /// Deletes the key.
-pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failure> {
     let key = bytes_of(&arguments.key, arguments.escaped).map_err(Failure::usage)?;
-    let revision = arguments.connection.client()?.delete_with(&key, durability(arguments.durability))?;
+    let revision = arguments.connection.client(url)?.delete_with(&key, durability(arguments.durability))?;
     show::revision(arguments.output, revision)
 }

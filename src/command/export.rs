@@ -18,6 +18,7 @@ use super::{
 use crate::{
     exit::Exit,
     record::{Format, RecordWriter},
+    server_url::ServerUrl,
 };
 
 /// Write all records to a file, in key order over all partitions
@@ -46,7 +47,7 @@ pub(crate) struct Arguments {
 }
 
 /// Writes all records. A file gets its name only once it is complete.
-pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failure> {
     let prefix = match &arguments.prefix {
         Some(prefix) => bytes_of(prefix, arguments.escaped).map_err(Failure::usage)?,
         None => Vec::new(),
@@ -56,14 +57,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     })?;
     let options = ScanOptions { prefix, ..ScanOptions::default() };
     if arguments.file == Path::new("-") {
-        let written = write_records(arguments, options, format, io::stdout().lock());
+        let written = write_records(arguments, url, options, format, io::stdout().lock());
         return written.map(|_| Exit::Done);
     }
     let mut partial = arguments.file.clone().into_os_string();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
     let file = File::create(&partial).map_err(|error| Failure::file(&partial, &error))?;
-    let count = write_records(arguments, options, format, file)?;
+    let count = write_records(arguments, url, options, format, &file)?;
+    file.sync_all().map_err(|error| Failure::file(&partial, &error))?;
     fs::rename(&partial, &arguments.file).map_err(|error| Failure::file(&arguments.file, &error))?;
     eprintln!("{count} records written to {}", arguments.file.display());
     Ok(Exit::Done)
@@ -71,6 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 
 fn write_records(
     arguments: &Arguments,
+    url: &ServerUrl,
     options: ScanOptions,
     format: Format,
     output: impl Write,
@@ -78,7 +81,7 @@ fn write_records(
     let fail = |error: io::Error| Failure::file(&arguments.file, &error);
     let mut writer = RecordWriter::new(BufWriter::new(output), format);
     let mut count = 0;
-    for row in arguments.connection.client()?.scan(options) {
+    for row in arguments.connection.client(url)?.scan(options) {
         let row = row?;
         let ttl_ms = match format {
             Format::Ndjson => ttl_ms(row.found.deadline_ms),
@@ -90,6 +93,8 @@ fn write_records(
         }
         count += 1;
     }
-    writer.into_inner().flush().map_err(fail)?;
-    Ok(count)
+    match writer.into_inner().flush() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(fail(error)),
+        _ => Ok(count),
+    }
 }

@@ -10,7 +10,7 @@ use super::{
     key::bytes_of,
     show,
 };
-use crate::exit::Exit;
+use crate::{exit::Exit, server_url::ServerUrl};
 
 /// Write the value of a key to standard output
 ///
@@ -33,9 +33,9 @@ pub(crate) struct Arguments {
 }
 
 /// Looks the key up and shows its value.
-pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failure> {
     let key = bytes_of(&arguments.key, arguments.escaped).map_err(Failure::usage)?;
-    let Some(found) = arguments.connection.client()?.get(&key)? else { return Ok(Exit::Absent) };
+    let Some(found) = arguments.connection.client(url)?.get(&key)? else { return Ok(Exit::Absent) };
     let shown = match arguments.output {
         Output::Raw => {
             show::bytes(&found.value).and_then(|()| if show::is_terminal() { show::bytes(b"\n") } else { Ok(()) })

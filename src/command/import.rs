@@ -26,6 +26,7 @@ use super::{
 use crate::{
     exit::Exit,
     record::{Format, ReadError, Record, RecordReader, escape::escape},
+    server_url::ServerUrl,
 };
 
 /// Store all records of a file
@@ -63,7 +64,7 @@ pub(crate) struct Arguments {
 }
 
 /// Stores the records; the counts are shown whatever happens.
-pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failure> {
     let format = arguments.format.or_else(|| Format::of_file(&arguments.file)).ok_or_else(|| {
         Failure::usage("the format is not clear: give --format, or a file that ends in .ndjson or .tsv")
     })?;
@@ -80,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let is_interrupted = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&is_interrupted))
         .map_err(|error| Failure { exit: Exit::Refused, message: error.to_string() })?;
-    let client = arguments.connection.client()?;
+    let client = arguments.connection.client(url)?;
     let import = Import {
         client: client.asynchronous().clone(),
         durability: durability(arguments.durability),
@@ -235,7 +236,10 @@ impl Import {
                 Err(error) => match exit_of(&error) {
                     Exit::OutcomeUnknown => self.counts.unknown += 1,
                     Exit::Unreachable => self.counts.unreachable += 1,
-                    _ => self.counts.refuse(error.to_string()),
+                    _ => {
+                        self.progress.suspend(|| eprintln!("key {}: {error}", show::cell(&key, usize::MAX)));
+                        self.counts.refuse(error.to_string());
+                    }
                 },
             }
             next = endings.try_recv().ok();

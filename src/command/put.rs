@@ -18,7 +18,7 @@ use super::{
     key::bytes_of,
     show,
 };
-use crate::exit::Exit;
+use crate::{exit::Exit, server_url::ServerUrl};
 
 /// Store a value under a key
 #[derive(Args, Debug)]
@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
 }
 
 /// Stores the value.
-pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failure> {
     let key = bytes_of(&arguments.key, arguments.escaped).map_err(Failure::usage)?;
     let value = match (&arguments.value, &arguments.value_file) {
         (Some(value), _) => bytes_of(value, arguments.escaped).map_err(Failure::usage)?,
@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         ttl: arguments.ttl_ms.map(|ttl_ms| Duration::from_millis(ttl_ms.get())),
         durability: durability(arguments.durability),
     };
-    let revision = arguments.connection.client()?.put_with(&key, &value, options)?;
+    let revision = arguments.connection.client(url)?.put_with(&key, &value, options)?;
     show::revision(arguments.output, revision)
 }
 

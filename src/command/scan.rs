@@ -19,6 +19,7 @@ use super::{
 use crate::{
     exit::Exit,
     record::{Format, RecordWriter, escape::escape},
+    server_url::ServerUrl,
 };
 
 /// List keys and values in key order, over all partitions
@@ -57,7 +58,7 @@ pub(crate) struct Arguments {
 }
 
 /// Lists what is in the range.
-pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failure> {
     let word = |word: &Option<OsString>| match word {
         Some(word) => bytes_of(word, arguments.escaped).map_err(Failure::usage),
         None => Ok(Vec::new()),
@@ -70,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         keys_only: arguments.keys_only,
     };
     let mut output = BufWriter::new(io::stdout().lock());
-    for row in arguments.connection.client()?.scan(options) {
+    for row in arguments.connection.client(url)?.scan(options) {
         match write_row(&mut output, arguments, &row?) {
             // A reader that has seen enough, as `head` does, ends the listing.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Done),

@@ -8,7 +8,7 @@ use super::{
     connection::{ConnectionArguments, Failure},
     show,
 };
-use crate::exit::Exit;
+use crate::{exit::Exit, server_url::ServerUrl};
 
 /// Show the server's version, its partitions and the counters of each core
 #[derive(Args, Debug)]
@@ -22,8 +22,8 @@ pub(crate) struct Arguments {
 }
 
 /// Shows what the server says.
-pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let status = arguments.connection.client()?.status()?;
+pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failure> {
+    let status = arguments.connection.client(url)?.status()?;
     let text = match arguments.output {
         Output::Table => table(&status),
         Output::Json => json(&status),

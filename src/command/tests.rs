@@ -26,23 +26,31 @@ fn every_subcommand_and_every_argument_has_help() {
 
 #[test]
 fn what_is_left_out_has_the_documented_defaults() {
-    let Ok(CommandLine { command: Command::Serve(serve) }) = parse(&["serve"]) else { panic!("serve needs nothing") };
+    let Ok(CommandLine { command: Command::Serve(serve), .. }) = parse(&["serve"]) else {
+        panic!("serve needs nothing")
+    };
     assert_eq!(serve.data_dir.to_str(), Some("./corelode-data"));
     assert_eq!(serve.listen.to_string(), "127.0.0.1:7400");
     assert_eq!((serve.cores, serve.partitions, serve.insecure), (None, None, false));
 
-    let Ok(CommandLine { command: Command::Import(import) }) = parse(&["import", "-", "--format", "tsv"]) else {
+    let Ok(CommandLine { command: Command::Import(import), .. }) = parse(&["import", "-", "--format", "tsv"]) else {
         panic!("import takes standard input")
     };
     assert_eq!(import.format, Some(Format::Tsv));
     assert!(import.in_flight.get() >= 32);
     assert_eq!(import.durability, WriteDurability::Synced);
 
-    let Ok(CommandLine { command: Command::Get(get) }) = parse(&["get", "a", "--url", "corelode://[::1]:7500"]) else {
-        panic!("get takes a key and a server")
-    };
+    let Ok(CommandLine { command: Command::Get(get), .. }) = parse(&["get", "a"]) else { panic!("get takes a key") };
     assert_eq!(get.output, Output::Raw);
-    assert_eq!((get.connection.url.host.as_str(), get.connection.url.port), ("::1", 7500));
+}
+
+#[test]
+fn the_server_may_be_named_before_and_behind_the_command() {
+    let server = ["--url", "corelode://[::1]:7500"];
+    for words in [[&server[..], &["get", "a"]].concat(), [&["get", "a"], &server[..]].concat()] {
+        let Ok(CommandLine { url, .. }) = parse(&words) else { panic!("{words:?} is understood") };
+        assert_eq!((url.host.as_str(), url.port), ("::1", 7500));
+    }
 }
 
 #[test]
