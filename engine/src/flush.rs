@@ -7,10 +7,10 @@ use crate::cursor::{Retain, Retention};
 use crate::env::Environment;
 use crate::error::{Error, Result};
 use crate::ids::{LogTime, Revision, TableId};
+use crate::job_target::JobTarget;
 use crate::memtable::FrozenMemtable;
 use crate::row::{Row, RowKind};
 use crate::table::{Table, TableBuilder, TableWriter, table_file_name};
-use crate::tree::JobTarget;
 
 /// A flush to carry out.
 #[derive(Debug)]

@@ -127,6 +127,15 @@ impl SlotRange {
     }
 }
 
+/// What a reader of a snapshot sees: everything up to a revision, and nothing whose deadline had passed by a log time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadPoint {
+    /// The newest revision that is seen.
+    pub revision: Revision,
+    /// The log time by which deadlines count.
+    pub log_time: LogTime,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

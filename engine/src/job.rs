@@ -12,10 +12,10 @@ use crate::env::Environment;
 use crate::error::{Error, Result};
 use crate::flush::{FlushJob, run_flush};
 use crate::ids::PartitionId;
+use crate::job_target::JobTarget;
 use crate::log::{SegmentFile, prepare_segment};
 use crate::manifest::{Manifest, ReplaceFailure};
 use crate::table::Table;
-use crate::tree::JobTarget;
 
 /// How urgent a job is. Lower lanes wait while a higher one has work.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

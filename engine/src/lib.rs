@@ -19,6 +19,7 @@ pub mod ids;
 #[allow(unsafe_code)]
 pub mod io_buffer;
 pub mod job;
+pub mod job_target;
 pub mod limits;
 pub mod log;
 pub mod maintenance;

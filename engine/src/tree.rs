@@ -16,12 +16,12 @@ use crate::cursor::{Input, MergeCursor, Stop};
 use crate::env::Environment;
 use crate::error::Corruption;
 use crate::flush::FlushJob;
-use crate::ids::{LogPosition, LogTime, PartitionId, Revision, SlotRange, TableId};
+use crate::ids::{LogPosition, LogTime, ReadPoint, Revision, SlotRange, TableId};
+use crate::job_target::JobTarget;
 use crate::limits::LEVEL_COUNT;
 use crate::manifest::Manifest;
 use crate::memtable::{FrozenMemtable, Memtable};
 use crate::options::Options;
-use crate::partition::ReadPoint;
 use crate::row::{Keyspace, Row, RowKey};
 use crate::table::{BlockRead, Table, TableOptions, TableView};
 
@@ -53,23 +53,6 @@ pub enum Walk<F> {
         /// The block that was missed.
         miss: Option<Box<BlockRead<F>>>,
     },
-}
-
-/// Where a job's output goes.
-#[derive(Clone, Debug)]
-pub struct JobTarget {
-    /// The partition.
-    pub partition: PartitionId,
-    /// Its directory.
-    pub directory: PathBuf,
-    /// Its slots.
-    pub slots: SlotRange,
-    /// The first number for an output table; further tables count up from it.
-    pub table_id_first: TableId,
-    /// How many numbers are the job's; behind them are another's.
-    pub table_count_max: u64,
-    /// How tables are written.
-    pub table_options: TableOptions,
 }
 
 /// How a compaction starts.

@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::flush::TableOutput;
 use crate::ids::{LogTime, Revision};
 use crate::io_buffer::IoBuffer;
+use crate::job_target::JobTarget;
 use crate::limits::DIRECT_IO_ALIGNMENT;
 use crate::row::Keyspace;
 use crate::table::{BlockBytes, BlockRead, BlockSource, StoredBlock, Table, TableKey, TableView, load_block};
-use crate::tree::JobTarget;
 
 /// Inputs are read in pieces of so many bytes.
 const WINDOW_SIZE_BYTES: usize = 512 * 1024;

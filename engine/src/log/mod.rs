@@ -6,6 +6,7 @@
 //! Owned by one shard. Bounds and failures are those of [`LogWriter`].
 
 mod batch;
+mod options;
 mod record;
 pub mod recovery;
 mod segment;
@@ -14,10 +15,11 @@ mod segment_scan;
 mod writer;
 
 pub use batch::LOG_FORMAT_VERSION;
+pub use options::LogOptions;
 pub use record::{HardState, StreamState};
 pub use segment::{SegmentFile, prepare_segment, segment_file_name};
 pub(crate) use segment::{TEMPORARY_SUFFIX, segment_number};
 pub(crate) use segment_pool::LiveSegment;
 pub use segment_pool::SegmentBound;
 pub(crate) use writer::LogStart;
-pub use writer::{Durable, LogCounters, LogOptions, LogWrite, LogWriter};
+pub use writer::{Durable, LogCounters, LogWrite, LogWriter};

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::ids::{Generation, LogIndex, StreamId};
 
+use super::options::LogOptions;
 use super::segment::SegmentFile;
-use super::writer::LogOptions;
 
 /// Free segment files that are kept for reuse; more are removed.
 const READY_SEGMENTS_MAX: usize = 4;

@@ -23,24 +23,10 @@ use crate::limits::{LOG_BLOCK_SIZE_BYTES, LOG_WRITE_SIZE_BYTES_MAX};
 use super::batch::{
     BATCH_HEADER_LENGTH, BATCH_PAYLOAD_LENGTH_MAX, BatchHeader, FLAG_CHECKPOINT, FLAG_MARKER, SegmentIdentity,
 };
+use super::options::LogOptions;
 use super::record::{ENTRY_RECORD_OVERHEAD, EntryRecord, HardState, Record, StreamState};
 use super::segment::SegmentFile;
 use super::segment_pool::{LiveSegment, SegmentBound, SegmentPool};
-
-/// What an operator may choose about a log.
-#[derive(Clone, Copy, Debug)]
-pub struct LogOptions {
-    /// The length of a segment file, bytes; a multiple of 4,096. A write that is too long for it gets a longer file of its own.
-    pub segment_size_bytes: u64,
-    /// Segment files of a log, those in use and those ready together; at the bound writes wait for flushes.
-    pub segments_max: usize,
-}
-
-impl Default for LogOptions {
-    fn default() -> Self {
-        Self { segment_size_bytes: 32 * 1024 * 1024, segments_max: 16 }
-    }
-}
 
 /// A write that the driver must carry out now: all of `buffer` at `offset`, then a sync of the file's data if `mode` says so.
 #[derive(Debug)]

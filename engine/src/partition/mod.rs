@@ -17,15 +17,15 @@ use crate::bugs::{self, Bug};
 use crate::command::{Change, Command, Entry};
 use crate::cursor::Stop;
 use crate::env::Environment;
-use crate::ids::{LogIndex, LogPosition, LogTime, PartitionId, Revision, SlotRange, StreamId};
+use crate::ids::{LogIndex, LogPosition, LogTime, PartitionId, ReadPoint, Revision, SlotRange, StreamId};
 use crate::log::LogWriter;
 use crate::row::{Keyspace, Row, RowKey, RowKind};
 use crate::tree::{ReadOptions, Tree, Walk};
 
 pub(crate) use proposals::Proposals;
 pub use proposals::{Durability, Proposal};
+pub use snapshots::SnapshotId;
 pub(crate) use snapshots::Snapshots;
-pub use snapshots::{ReadPoint, SnapshotId};
 
 /// The row of [`Keyspace::Meta`] that holds the counters, written with each flush.
 const COUNTERS_KEY: &[u8] = b"counters";

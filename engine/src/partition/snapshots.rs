@@ -2,20 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{LogTime, Revision};
+use crate::ids::{LogTime, ReadPoint, Revision};
 
 /// A held snapshot's name, unique within its partition while the process lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SnapshotId(pub u64);
-
-/// What a reader of a snapshot sees: everything up to a revision, and nothing whose deadline had passed by a log time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ReadPoint {
-    /// The newest revision that is seen.
-    pub revision: Revision,
-    /// The log time by which deadlines count.
-    pub log_time: LogTime,
-}
 
 #[derive(Debug)]
 struct Snapshot {
