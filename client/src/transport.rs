@@ -202,7 +202,13 @@ async fn drive(
             }
             _ = stream.writable(), if !connection.outbound.is_empty() => {}
             command = commands.recv(), if takes_commands => match command {
-                Some(command) => submit(&mut connection, &mut waiting, &mut token_last, command),
+                Some(command) => {
+                    submit(&mut connection, &mut waiting, &mut token_last, command);
+                    if connection.in_flight() > 1 {
+                        // Whoever else was woken by the same answers submits first, so that one write carries all of it.
+                        tokio::task::yield_now().await;
+                    }
+                }
                 None => break AttemptError::NotSent { reason: "the client is closed".to_owned() },
             },
             () = sleep_until(wake_at) => {
