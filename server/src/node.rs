@@ -90,6 +90,7 @@ impl Node {
         let (on_end, ended) = mpsc::channel();
         let (on_ready, ready) = mpsc::channel();
         let mut cores = Vec::new();
+        let processors = processors_to_pin_to(&options);
         for (number, (start, (mut mailbox, senders))) in
             (0_u16..).zip(starts.into_iter().zip(mailboxes.into_iter().zip(senders)))
         {
@@ -130,7 +131,7 @@ impl Node {
                     let _ = on_ready.send(());
                 }),
             };
-            let processor = options.pin_threads.then_some(usize::from(number));
+            let processor = processors.get(usize::from(number)).copied();
             let thread = spawn_core(core, processor, parts, on_end.clone())?;
             cores.push(CoreHandle { thread, sender });
         }
@@ -239,6 +240,30 @@ fn spawn_core(
             let _ = on_end.send((core, result));
         })
         .map_err(|error| Error::io("start the thread of", "core".as_ref(), error))
+}
+
+/// The processors that this process may run on, one for each core; none if there are fewer, or threads are not to be pinned.
+fn processors_to_pin_to(options: &NodeOptions) -> Vec<usize> {
+    let count = usize::from(options.cores);
+    if !options.pin_threads {
+        return Vec::new();
+    }
+    let processors: Vec<_> = match rustix::thread::sched_getaffinity(None) {
+        Ok(allowed) => (0..rustix::thread::CpuSet::MAX_CPU).filter(|&processor| allowed.is_set(processor)).collect(),
+        Err(error) => {
+            tracing::warn!(%error, "the processors cannot be told: threads run where the kernel puts them");
+            return Vec::new();
+        }
+    };
+    if processors.len() < count {
+        tracing::warn!(
+            cores = count,
+            processors = processors.len(),
+            "there are more cores than processors: their threads take turns, and none is pinned"
+        );
+        return Vec::new();
+    }
+    processors
 }
 
 fn pin_to(processor: usize) {

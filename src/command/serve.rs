@@ -123,7 +123,7 @@ fn node_options(arguments: Arguments) -> Result<NodeOptions, String> {
         secrets,
         store: store_options(),
         limits: ShardLimits::default(),
-        pin_threads: usize::from(cores) <= available,
+        pin_threads: true,
     })
 }
 
@@ -136,7 +136,7 @@ fn store_options() -> corelode_server::options::Options {
 }
 
 /// More threads than that would not be a machine's cores.
-const CORES_MAX: u16 = 1024;
+const CORES_MAX: u16 = 256;
 
 fn read_secret(path: &std::path::Path) -> Result<Secret, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
