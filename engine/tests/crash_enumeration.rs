@@ -67,7 +67,7 @@ fn nothing_acknowledged_is_lost_with_a_buffered_log() {
 
 #[test]
 fn a_crash_of_the_recovery_from_a_crash_loses_nothing_either() {
-    let outer = Extent { stride: 331, first: 0, seeds: 1 }.or_every(131);
+    let outer = Extent { stride: 331, first: 0, seeds: 1 }.or_every(41);
     let inner = Extent { stride: 7, first: 0, seeds: 1 }.or_every(1);
     let recovery = Rc::new(RefCell::new(Coverage::default()));
     let sum = Rc::clone(&recovery);

@@ -94,7 +94,8 @@ pub(crate) fn text(commit: &Commit, machine: &Machine, tests: &TestRun, figures:
         ],
     );
     table(["count", "value"], &counts);
-    table(["figure", "value"], &figures.rows().collect::<Vec<_>>());
+    table(["promised figure", "value"], &figures.promised_rows().collect::<Vec<_>>());
+    table(["other figure", "value"], &figures.other_rows().collect::<Vec<_>>());
     text.truncate(text.trim_end().len());
     text.push('\n');
     text
