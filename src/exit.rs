@@ -12,7 +12,7 @@ pub(crate) enum Exit {
     Absent = 1,
     /// It was asked for something that makes no sense, or names a file that cannot be opened. The same code as clap's.
     Usage = 2,
-    /// No server answered.
+    /// No server was reached, or none answered in time; nothing was written.
     Unreachable = 3,
     /// The server, or a check before it, said no; for `import`: at least one record was refused.
     Refused = 4,
@@ -22,7 +22,8 @@ pub(crate) enum Exit {
 
 /// The end of the top-level help.
 pub(crate) const EXIT_CODES_HELP: &str = "\
-Exit codes: 0 done, 1 no such key, 2 usage, 3 no server reached, 4 refused, 5 outcome unknown (a write was sent and
+Exit codes: 0 done, 1 no such key, 2 usage, 3 no server reached or no answer in
+time (nothing was written), 4 refused, 5 outcome unknown (a write was sent and
 no answer came).";
 
 impl From<Exit> for ExitCode {

@@ -52,8 +52,11 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The format that a file's ending names: `.tsv`, or `.ndjson`, `.jsonl` and `.json`.
+    /// The format that a file's ending names: `.tsv`, or `.ndjson`, `.jsonl` and `.json`; NDJSON for the standard streams.
     pub(crate) fn of_file(path: &Path) -> Option<Self> {
+        if path == Path::new("-") {
+            return Some(Self::Ndjson);
+        }
         let ending = path.extension()?.to_str()?.to_ascii_lowercase();
         match ending.as_str() {
             "tsv" => Some(Self::Tsv),

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     /// The file; `-` means standard output
     pub(crate) file: PathBuf,
 
-    /// How to write records [default: by the file's ending]
+    /// How to write records [default: by the file's ending; NDJSON for `-`]
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
 
@@ -59,6 +59,12 @@ pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failur
     if arguments.file == Path::new("-") {
         let written = write_records(arguments, url, options, format, io::stdout().lock());
         return written.map(|_| Exit::Done);
+    }
+    if fs::metadata(&arguments.file).is_ok_and(|found| !found.is_file()) {
+        // A device or a pipe is written to; a file must not take its name.
+        let file = OpenOptions::new().write(true).open(&arguments.file);
+        let file = file.map_err(|error| Failure::file(&arguments.file, &error))?;
+        return write_records(arguments, url, options, format, file).map(|_| Exit::Done);
     }
     let mut partial = arguments.file.clone().into_os_string();
     partial.push(".partial");

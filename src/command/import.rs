@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// The file; `-` means standard input
     pub(crate) file: PathBuf,
 
-    /// How records are written [default: by the file's ending]
+    /// How records are written [default: by the file's ending; NDJSON for `-`]
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
 

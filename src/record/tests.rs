@@ -132,7 +132,7 @@ fn the_ending_of_a_file_names_its_format() {
         ("a.jsonl", Some(Format::Ndjson)),
         ("a.txt", None),
         ("tsv", None),
-        ("-", None),
+        ("-", Some(Format::Ndjson)),
     ] {
         assert_eq!(Format::of_file(Path::new(path)), expected, "{path}");
     }
