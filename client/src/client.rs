@@ -221,6 +221,7 @@ impl Client {
                 Ok(reply) => return Ok(reply),
                 // What was met before says more than that time ran out while nothing was sent.
                 Err(AttemptError::TimedOut { was_sent: false }) if last.is_some() => break,
+                Err(AttemptError::NotSent { .. }) if last.is_some() && Instant::now() >= deadline => break,
                 Err(error) => error,
             };
             let decision = decide(&error, is_write, attempt);

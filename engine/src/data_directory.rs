@@ -19,9 +19,10 @@ use std::time::Duration;
 use crate::block_cache::BlockCache;
 use crate::command::Entry;
 use crate::cursor::Stop;
+use crate::env::thread::LOCK_FILE_NAME;
 use crate::env::{Environment, LogMode};
 use crate::error::{Error, Result};
-use crate::identity::{Identity, read_identity};
+use crate::identity::{IDENTITY_FILE_NAME, Identity, read_identity};
 use crate::ids::{LogId, LogPosition, PartitionId, SlotRange, StreamId};
 use crate::io_buffer::IoBuffer;
 use crate::log::recovery::{RecoveredLog, RecoveredStream, TornTail, recover_log};
@@ -163,6 +164,9 @@ pub async fn open_data_directory<E: Environment>(
     })?;
     let stored = read_identity(environment, directory, options.partition_count).await?;
     let report = RecoveryReport { is_new: stored.is_none(), ..RecoveryReport::default() };
+    if stored.is_none() {
+        check_is_ours(environment, directory).await?;
+    }
     let identity = stored.unwrap_or_else(|| Identity::random(environment, options.partition_count));
     let logs_directory = directory.join(LOGS_DIRECTORY);
     create_directory(environment, &logs_directory).await?;
@@ -446,6 +450,22 @@ impl<E: Environment> Opening<'_, E> {
     }
 }
 
+/// A directory without identity may hold what a first start left that did not come to its end, and nothing of anybody else.
+async fn check_is_ours<E: Environment>(environment: &E, directory: &Path) -> Result<()> {
+    // The last is there at the root of a file system.
+    const EXPECTED: [&str; 4] = [LOCK_FILE_NAME, LOGS_DIRECTORY, PARTITIONS_DIRECTORY, "lost+found"];
+    let names = environment.list_directory(directory).await.map_err(|error| Error::io("list", directory, error))?;
+    let is_foreign = |name: &&String| !EXPECTED.contains(&name.as_str()) && !name.starts_with(IDENTITY_FILE_NAME);
+    match names.iter().find(is_foreign) {
+        None => Ok(()),
+        Some(name) => {
+            let message =
+                format!("this directory holds {name:?} and no data of corelode: choose another, or an empty one");
+            Err(Error::Mismatch { path: directory.to_path_buf(), message })
+        }
+    }
+}
+
 /// A directory without identity was never opened to its end: nothing was written to it, or its identity was lost.
 fn check_is_empty<E: Environment>(
     directory: &Path,
@@ -455,7 +475,7 @@ fn check_is_empty<E: Environment>(
     let has_tables = partitions.iter().any(|parts| parts.manifest.version > 0);
     let streams = || logs.iter().flat_map(|log| log.recovered.streams.values());
     if has_tables || streams().any(|stream| stream.state.last.index.0 > 0) {
-        let path = directory.join(crate::identity::IDENTITY_FILE_NAME);
+        let path = directory.join(IDENTITY_FILE_NAME);
         return Err(Error::corruption(&path, 0, "the identity is missing, but the directory holds data"));
     }
     Ok(())

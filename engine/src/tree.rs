@@ -217,6 +217,11 @@ impl<E: Environment> Tree<E> {
         self.frozen_through
     }
 
+    /// Whether a flush was started whose table is not in a manifest yet.
+    pub(crate) fn is_flush_running(&self) -> bool {
+        self.is_flush_running
+    }
+
     pub(crate) fn is_flushing(&self) -> bool {
         !self.frozen.is_empty()
     }

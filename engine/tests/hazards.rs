@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use corelode_engine::Result;
 use corelode_engine::data_directory::OpenOptions;
-use corelode_engine::env::Environment;
 use corelode_engine::env::simulated::{
     CrashPolicy, Failure, InjectedError, PathClass, Residency, SimulatedEnvironment, SimulationOptions, StepKind,
 };
+use corelode_engine::env::{Environment, OpenMode};
 use corelode_engine::ids::PartitionId;
 use corelode_engine::limits::{KEY_LENGTH_MAX, VALUE_LENGTH_MAX};
 use corelode_engine::log::LogOptions;
@@ -268,6 +268,19 @@ fn a_log_segment_that_cannot_be_made_is_tried_again_later_and_leaves_nothing_beh
         assert!(node.stores[0].is_log_idle(), "{:?}", node.counters());
         Ok(())
     });
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_refused() {
+    let environment = Machine::new(SimulationOptions::in_order());
+    let ran = environment.run_until(async {
+        let directory = std::path::Path::new(DIRECTORY);
+        environment.create_directory(directory).await.expect("it is new");
+        environment.open(&directory.join("photos"), OpenMode::Create).await.expect("it is new");
+        Node::open(&environment, directory, open_options(1)).await.map(drop).map_err(sentence)
+    });
+    let refusal = ran.expect("no crash was planned").expect_err("it is no data directory");
+    assert!(refusal.contains("photos"), "{refusal}");
 }
 
 /// Without deadlines, too, something must let go of a reader that went away.

@@ -66,13 +66,15 @@ pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failur
         let file = file.map_err(|error| Failure::file(&arguments.file, &error))?;
         return write_records(arguments, url, options, format, file).map(|_| Exit::Done);
     }
-    let mut partial = arguments.file.clone().into_os_string();
+    // A link goes on to lead to the file.
+    let target = fs::canonicalize(&arguments.file).unwrap_or_else(|_| arguments.file.clone());
+    let mut partial = target.clone().into_os_string();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
     let file = File::create(&partial).map_err(|error| Failure::file(&partial, &error))?;
     let count = write_records(arguments, url, options, format, &file)?;
     file.sync_all().map_err(|error| Failure::file(&partial, &error))?;
-    fs::rename(&partial, &arguments.file).map_err(|error| Failure::file(&arguments.file, &error))?;
+    fs::rename(&partial, &target).map_err(|error| Failure::file(&arguments.file, &error))?;
     eprintln!("{count} records written to {}", arguments.file.display());
     Ok(Exit::Done)
 }

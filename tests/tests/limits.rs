@@ -1,5 +1,7 @@
 //! The longest keys and values there may be, and one byte more.
 
+use std::time::Duration;
+
 use corelode_net::body::{Durability, ReadLevel};
 use corelode_net::limits::{KEY_LENGTH_MAX, VALUE_LENGTH_MAX};
 use corelode_tests::server::{Server, ServerOptions};
@@ -74,4 +76,26 @@ fn a_write_in_memory_is_seen_at_once_by_those_who_ask_for_it_and_kept_by_an_orde
     let mut client = WireClient::connect(server.address(), 0).expect("connects");
     let read = client.call(|client| client.get(b"counter", ReadLevel::Linearizable)).expect("served");
     assert_eq!(read, Reply::Found(499_u64.to_le_bytes().to_vec()));
+}
+
+/// The clock of a shard is read at its turns, and an idle one has none.
+#[test]
+fn the_first_connection_after_a_long_silence_is_served() {
+    const LONGER_THAN_A_HANDSHAKE_MAY_TAKE: Duration = Duration::from_secs(12);
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let options = ServerOptions {
+        data_directory: scratch.path().join("data"),
+        cores: 2,
+        partitions: 4,
+        is_tiny: false,
+        is_without_ring: false,
+    };
+    let server = Server::start(&options);
+    std::thread::sleep(LONGER_THAN_A_HANDSHAKE_MAY_TAKE);
+    for core in 0..2 {
+        let mut client = WireClient::connect(server.address(), core).expect("connects");
+        let read = client.call(|client| client.get(b"key", ReadLevel::Linearizable)).expect("served");
+        assert_eq!(read, Reply::Absent);
+    }
+    server.terminate();
 }

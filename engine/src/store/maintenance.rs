@@ -108,10 +108,18 @@ impl<E: Environment> Store<E> {
         if self.retries.flush.is_waiting() {
             return;
         }
+        // After a failure one flush at a time finds out whether the disk takes them again.
+        let is_probe = self.retries.flush.has_failed();
+        if is_probe && self.partitions.values().any(|partition| partition.tree.is_flush_running()) {
+            return;
+        }
         for partition in self.partitions.values_mut() {
             let (pins, floor) = (partition.snapshots.revisions(), partition.log_time_floor());
             if let Some(job) = partition.tree.start_flush(partition.durable(), &pins, floor) {
                 self.jobs.push_back(Job::Flush(job));
+                if is_probe {
+                    return;
+                }
             }
         }
     }

@@ -22,6 +22,11 @@ impl Retry {
         *self = Self::default();
     }
 
+    /// Whether the last attempt failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// Whether nothing of this kind may be started.
     pub(super) fn is_waiting(&self) -> bool {
         self.is_waiting

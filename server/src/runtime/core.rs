@@ -268,7 +268,8 @@ async fn accept_loop(core: Rc<CoreRuntime>, listener: TcpListener) {
                 }
                 // Without it small answers wait for the client's acknowledgements; the connection works either way.
                 let _ = stream.set_nodelay(true);
-                let opened = core.shard.borrow_mut().connection_opened(address.to_string(), nonce);
+                let now = core.clock.now();
+                let opened = core.shard.borrow_mut().connection_opened(address.to_string(), nonce, now);
                 match opened {
                     Some(id) => {
                         connection::start(&core, id, stream);
@@ -308,12 +309,22 @@ async fn settle_deadlines(
     }
 }
 
-/// Leaves nothing to replay and a log whose last batch is known durable.
+/// Leaves nothing to replay and a log whose last batch is known durable; if the disk refuses, what is durable by then.
 async fn close(core: &Rc<CoreRuntime>, mailbox: &mut Mailbox<Message<E>>, mut jobs: JobQueue) -> Result<()> {
-    core.shard.borrow_mut().store_mut().flush_all();
+    let failures_before = {
+        let mut shard = core.shard.borrow_mut();
+        shard.store_mut().flush_all();
+        shard.store_mut().counters().job_failures
+    };
     let mut is_marked = false;
     loop {
         turn(core, mailbox, &mut [], &mut jobs)?;
+        if core.shard.borrow_mut().store_mut().counters().job_failures > failures_before {
+            tracing::warn!(
+                "memory could not be flushed: the log keeps all that was acknowledged, and the next start replays it"
+            );
+            break;
+        }
         if jobs.waiting.is_empty() && core.step_to_close(&mut is_marked) {
             break;
         }

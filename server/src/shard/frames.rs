@@ -11,8 +11,8 @@ use corelode_net::{BodyError, ErrorCode, Frame, FrameReader, Opcode, ReplyHead, 
 
 use super::connection::Stage;
 use super::{
-    ClientReply, Connection, ConnectionId, Core, Departure, Failure, Operation, OperationResult, ReadLevel, ReplyTo,
-    Request, ScanPageRequest, Shard,
+    ClientReply, Connection, ConnectionId, Core, Departure, Failure, Now, Operation, OperationResult, ReadLevel,
+    ReplyTo, Request, ScanPageRequest, Shard,
 };
 use crate::message::AdoptedConnection;
 
@@ -29,7 +29,9 @@ const SCAN_PAGE_ROWS_MAX: usize = 10_000;
 
 impl<E: Environment> Shard<E> {
     /// Takes in a new connection; `None` if there are as many as there may be. `nonce` is random.
-    pub fn connection_opened(&mut self, peer: String, nonce: [u8; 32]) -> Option<ConnectionId> {
+    pub fn connection_opened(&mut self, peer: String, nonce: [u8; 32], now: Now) -> Option<ConnectionId> {
+        // The last turn may be long ago.
+        self.now = now;
         if self.connections.len() >= self.config.limits.connections_max || self.is_draining {
             return None;
         }
