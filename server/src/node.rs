@@ -15,6 +15,7 @@ use corelode_engine::{Error, Result};
 use corelode_net::handshake::{Features, Secrets, ServerConfig, VersionRange};
 use corelode_net::table::Limits;
 use corelode_net::{ClusterId, CoreIndex, MapEpoch, NodeId};
+use rustix::process::{Resource, Rlimit};
 
 use crate::message::Message;
 use crate::runtime::core::{CoreParts, E};
@@ -70,7 +71,8 @@ impl Node {
     ///
     /// # Errors
     /// What opening the directory or listening meets.
-    pub fn start(options: NodeOptions) -> Result<Self> {
+    pub fn start(mut options: NodeOptions) -> Result<Self> {
+        bound_connections(&mut options);
         let environment = ThreadEnvironment::new();
         let open = OpenOptions { cores: options.cores, partition_count: options.partition_count, store: options.store };
         let directory = environment.block_on(open_data_directory(&environment, &options.data_directory, open))?;
@@ -107,7 +109,7 @@ impl Node {
                 core_count: options.cores,
                 map_epoch: MapEpoch(1),
                 server_version: env!("CARGO_PKG_VERSION").to_owned(),
-                limits: Limits::default(),
+                limits: announced_limits(&options.limits),
             };
             let config = ShardConfig {
                 core,
@@ -240,6 +242,34 @@ fn spawn_core(
             let _ = on_end.send((core, result));
         })
         .map_err(|error| Error::io("start the thread of", "core".as_ref(), error))
+}
+
+/// Sockets may take half of the descriptors that the process may have, since log segments and tables take some too, and a log that finds none
+/// stops the node. As many are asked for as the system allows.
+fn bound_connections(options: &mut NodeOptions) {
+    const DESCRIPTORS_WANTED: u64 = 16 * 1024;
+    let Rlimit { current, maximum } = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: maximum, maximum };
+    let is_raised = rustix::process::setrlimit(Resource::Nofile, raised).is_ok();
+    let descriptors = if is_raised { maximum } else { current }.unwrap_or(u64::MAX);
+    if descriptors < DESCRIPTORS_WANTED {
+        tracing::warn!(
+            descriptors,
+            "the system allows few open files: connections are refused at half of them; raise the limit (ulimit -Hn, LimitNOFILE=)"
+        );
+    }
+    let each = usize::try_from(descriptors / 2 / u64::from(options.cores)).unwrap_or(usize::MAX);
+    options.limits.connections_max = options.limits.connections_max.min(each.max(1));
+}
+
+/// What clients are told of a connection's bounds.
+fn announced_limits(limits: &ShardLimits) -> Limits {
+    Limits {
+        requests_in_flight_max: u32::try_from(limits.connection.requests_in_flight_max).unwrap_or(u32::MAX),
+        bytes_in_flight_max: limits.connection.bytes_in_flight_max as u64,
+        deadline_default_ms: u32::try_from(limits.deadline_default_ms).unwrap_or(u32::MAX),
+        ..Limits::default()
+    }
 }
 
 /// The processors that this process may run on, one for each core; none if there are fewer, or threads are not to be pinned.

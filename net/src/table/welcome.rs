@@ -19,7 +19,7 @@ pub struct Limits {
     pub body_size_bytes_max: u32,
     /// The most items in a batch.
     pub batch_item_count_max: u32,
-    /// The most requests of a connection without an answer; more are refused with OVERLOADED.
+    /// The most requests of a connection without an answer; beyond them the server reads no further until some are answered.
     pub requests_in_flight_max: u32,
     /// The most bytes of those requests, headers included.
     pub bytes_in_flight_max: u64,

@@ -335,7 +335,9 @@ impl<E: Environment> Shard<E> {
             match &outcome {
                 Ok(()) => self.execute(parked.request, parked.operation.borrowed()),
                 Err(error) => {
-                    let failure = Failure { code: ErrorCode::Corruption, message: Some(error.to_string()) };
+                    let is_damaged = matches!(error, corelode_engine::Error::Corruption(_));
+                    let code = if is_damaged { ErrorCode::Corruption } else { ErrorCode::Internal };
+                    let failure = Failure { code, message: Some(error.to_string()) };
                     self.deliver(parked.request.reply_to, OperationResult::Failed(failure));
                 }
             }
