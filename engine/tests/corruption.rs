@@ -61,6 +61,27 @@ fn a_file_that_was_cut_short_is_named() {
     }
 }
 
+/// A segment that is free may be shorter than others; one that holds records may not.
+#[test]
+fn a_log_segment_that_was_cut_short_is_named_or_was_free() {
+    for image_and_history in [disk_at_rest(Workload { turns: 30, ..Workload::default() }), small_log(false)] {
+        let (image, history) = image_and_history;
+        let mut named = 0;
+        for path in files_of(&image, "log") {
+            let whole = image.read(&path).expect("it is there").len() as u64;
+            for length in (0..whole).step_by(512).chain([1, whole - 1]) {
+                let mut damaged = image.clone();
+                damaged.damage(&path, Damage::Truncate { length }).expect("it is there");
+                if let Err(message) = read_everything(&damaged, &history) {
+                    assert!(names(&message, &path), "{} cut to {length}: {message}", path.display());
+                    named += 1;
+                }
+            }
+        }
+        assert!(named > 0, "no log has records");
+    }
+}
+
 /// Four acknowledged writes in one log, a block each; with a marker behind them or without.
 fn small_log(is_marked: bool) -> (DiskImage, History) {
     let environment = SimulatedEnvironment::new(SimulationOptions::in_order());

@@ -86,7 +86,7 @@ pub(crate) enum Record<'a> {
     /// In a checkpoint: a stream as it stood when the segment was opened.
     StreamCheckpoint(StreamState),
     /// In a checkpoint, first: which segment this is.
-    SegmentHeader { log: LogId, generation: Generation },
+    SegmentHeader { log: LogId, generation: Generation, size_bytes: u64 },
 }
 
 /// An entry of a stream.
@@ -120,10 +120,11 @@ impl Record<'_> {
                 put_header(sink, KIND_DETACH, 16);
                 put_stream(sink, *stream, *epoch);
             }
-            Self::SegmentHeader { log, generation } => {
-                put_header(sink, KIND_SEGMENT_HEADER, 16);
+            Self::SegmentHeader { log, generation, size_bytes } => {
+                put_header(sink, KIND_SEGMENT_HEADER, 24);
                 sink.put_u64(log.0);
                 sink.put_u64(generation.0);
+                sink.put_u64(*size_bytes);
             }
         }
     }
@@ -206,7 +207,8 @@ impl<'a> Records<'a> {
                 Record::Detach { stream, epoch }
             }
             KIND_SEGMENT_HEADER => {
-                Record::SegmentHeader { log: LogId(body.u64()?), generation: Generation(body.u64()?) }
+                let (log, generation) = (LogId(body.u64()?), Generation(body.u64()?));
+                Record::SegmentHeader { log, generation, size_bytes: body.u64()? }
             }
             _ => return None,
         };
@@ -281,7 +283,7 @@ mod tests {
         let entry =
             EntryRecord { stream: StreamId(5), epoch: StreamEpoch(2), position: position(3, 31), payload: b"payload" };
         vec![
-            Record::SegmentHeader { log: LogId(1), generation: Generation(4) },
+            Record::SegmentHeader { log: LogId(1), generation: Generation(4), size_bytes: 1 << 20 },
             Record::StreamCheckpoint(state.clone()),
             Record::Append(entry),
             Record::Rewrite(entry),

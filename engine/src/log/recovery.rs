@@ -18,6 +18,7 @@ use crate::ids::{BatchSequence, Generation, LogId, LogIndex, LogPosition, Stream
 use crate::io_buffer::IoBuffer;
 
 use super::batch::LOG_FORMAT_VERSION;
+use super::options::SEGMENT_SIZE_BYTES_MIN;
 use super::record::{EntryRecord, Record, Records, StreamState};
 use super::segment_scan::{ScannedSegment, SegmentEnd, SegmentScan, scan_segment};
 use super::{LiveSegment, LogStart, SegmentFile, TEMPORARY_SUFFIX, segment_number};
@@ -133,6 +134,9 @@ pub async fn recover_log<E: Environment>(
             SegmentScan::CheckpointDamaged { generation, proof_offset } => {
                 suspects.push((generation, proof_offset, file))
             }
+            SegmentScan::CheckpointCut { length } => {
+                return Err(cut_off(&file.path, file.size_bytes, &format!("its checkpoint alone has {length}")));
+            }
             SegmentScan::UnknownVersion { version } => {
                 return Err(Error::UnknownVersion {
                     path: file.path,
@@ -180,6 +184,9 @@ async fn open_segment_files<E: Environment>(
         *number_next = (*number_next).max(number + 1);
         let file = environment.open(&path, OpenMode::Log).await.map_err(|error| Error::io("open", &path, error))?;
         let length = environment.file_length(&file).await.map_err(|error| Error::io("read", &path, error))?;
+        if length < SEGMENT_SIZE_BYTES_MIN {
+            return Err(cut_off(&path, length, &format!("none is made with fewer than {SEGMENT_SIZE_BYTES_MIN}")));
+        }
         files.push(SegmentFile { number, path, size_bytes: length, file });
     }
     Ok(files)
@@ -228,6 +235,11 @@ async fn replay_segments<E: Environment>(
                 let unreadable =
                     || Error::corruption(&file.path, batch.header.offset, "a record of this batch cannot be read");
                 let record = record.ok_or_else(unreadable)?;
+                if let Record::SegmentHeader { size_bytes, .. } = record
+                    && size_bytes != file.size_bytes
+                {
+                    return Err(cut_off(&file.path, file.size_bytes, &format!("it was made with {size_bytes}")));
+                }
                 if let Some((stream, index)) = replay
                     .apply(&record, flushed)
                     .map_err(|message| Error::corruption(&file.path, batch.header.offset, message))?
@@ -248,6 +260,12 @@ async fn replay_segments<E: Environment>(
     }
     recovered.streams = replay.streams;
     Ok(())
+}
+
+/// A segment never changes its length. What was cut off might have been acknowledged.
+fn cut_off(path: &Path, found_bytes: u64, expected: &str) -> Error {
+    let message = format!("the segment ends after {found_bytes} bytes, and {expected}: its end is missing");
+    Error::corruption(path, found_bytes, message)
 }
 
 fn check_end(path: &Path, scanned: &ScannedSegment) -> Result<()> {

@@ -61,6 +61,8 @@ pub(crate) enum SegmentScan {
     Free,
     /// No valid checkpoint at the start, but later batches of generation `generation` prove that there was one.
     CheckpointDamaged { generation: Generation, proof_offset: u64 },
+    /// The checkpoint at the start is longer than the file, which no write makes.
+    CheckpointCut { length: usize },
     /// The file was written by a program of another version.
     UnknownVersion { version: u16 },
 }
@@ -69,6 +71,9 @@ pub(crate) enum SegmentScan {
 pub(crate) fn scan_segment(bytes: &[u8]) -> SegmentScan {
     let first = match BatchHeader::decode(bytes, 0) {
         Err(BatchInvalid::UnknownVersion(version)) => return SegmentScan::UnknownVersion { version },
+        Ok(header) if header.stored_length() > bytes.len() => {
+            return SegmentScan::CheckpointCut { length: header.stored_length() };
+        }
         Ok(header) if header.flags & FLAG_CHECKPOINT != 0 && header.payload(bytes).is_ok() => header,
         _ => return scan_without_checkpoint(bytes),
     };

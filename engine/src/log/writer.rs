@@ -23,7 +23,7 @@ use crate::limits::{LOG_BLOCK_SIZE_BYTES, LOG_WRITE_SIZE_BYTES_MAX};
 use super::batch::{
     BATCH_HEADER_LENGTH, BATCH_PAYLOAD_LENGTH_MAX, BatchHeader, FLAG_CHECKPOINT, FLAG_MARKER, SegmentIdentity,
 };
-use super::options::LogOptions;
+use super::options::{LogOptions, SEGMENT_SIZE_BYTES_MIN};
 use super::record::{ENTRY_RECORD_OVERHEAD, EntryRecord, HardState, Record, StreamState};
 use super::segment::SegmentFile;
 use super::segment_pool::{LiveSegment, SegmentBound, SegmentPool};
@@ -161,10 +161,7 @@ impl<F: Clone> LogWriter<F> {
     /// If the options' sizes do not fit the format.
     pub(crate) fn new(start: LogStart<F>, options: LogOptions, salt_seed: u64) -> Self {
         assert!(options.segment_size_bytes.is_multiple_of(LOG_BLOCK_SIZE_BYTES as u64), "segments are whole blocks");
-        assert!(
-            options.segment_size_bytes >= 2 * LOG_BLOCK_SIZE_BYTES as u64,
-            "a segment holds a checkpoint and a batch"
-        );
+        assert!(options.segment_size_bytes >= SEGMENT_SIZE_BYTES_MIN, "a segment holds a checkpoint and a batch");
         let streams = start
             .streams
             .into_iter()
@@ -501,7 +498,7 @@ impl<F: Clone> LogWriter<F> {
         let salt = xxhash_rust::xxh3::xxh3_64_with_seed(&generation.0.to_le_bytes(), self.salt_seed);
         let identity = SegmentIdentity { generation, salt };
         let mut batch = Batch { buffer: empty_batch_buffer(None), flags: FLAG_CHECKPOINT, ..Batch::default() };
-        Record::SegmentHeader { log: self.log, generation }.encode(&mut batch.buffer);
+        Record::SegmentHeader { log: self.log, generation, size_bytes: file.size_bytes }.encode(&mut batch.buffer);
         batch.record_count += 1;
         for stream in self.streams.values() {
             if stream.attached {
