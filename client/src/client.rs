@@ -1,12 +1,12 @@
 //! The client: finds the core that owns a key, sends there, and tries again where that is safe.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use corelode_net::body::{Durability, ReadLevel, check_key, check_value};
 use corelode_net::table::{Status, Topology};
-use corelode_net::{CoreIndex, MapEpoch, PartitionId, slot_of};
+use corelode_net::{ClusterId, CoreIndex, MapEpoch, PartitionId, slot_of};
 use tokio::time::Instant;
 
 use crate::error::{AttemptError, Error, Result};
@@ -51,6 +51,8 @@ pub struct Client {
 
 struct Shared {
     options: Options,
+    /// Known from the first connection on.
+    cluster: Arc<OnceLock<ClusterId>>,
     topology: RwLock<Option<Arc<Topology>>>,
     /// One connection for each core, made when it is first needed; under `None` the one that any core may serve.
     transports: Mutex<HashMap<Option<CoreIndex>, Transport>>,
@@ -60,7 +62,14 @@ impl Client {
     /// A client that connects when it is first used. Must be called within a tokio runtime's context by its first use.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { shared: Arc::new(Shared { options, topology: RwLock::default(), transports: Mutex::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                options,
+                cluster: Arc::default(),
+                topology: RwLock::default(),
+                transports: Mutex::default(),
+            }),
+        }
     }
 
     /// The value of a key, `None` if it is absent. Sees every write that was acknowledged before.
@@ -247,7 +256,10 @@ impl Client {
 
     fn transport(&self, core: Option<CoreIndex>) -> Transport {
         let mut transports = self.shared.transports.lock().expect("nobody panics while holding it");
-        transports.entry(core).or_insert_with(|| Transport::start(self.shared.options.clone(), core)).clone()
+        transports
+            .entry(core)
+            .or_insert_with(|| Transport::start(self.shared.options.clone(), Arc::clone(&self.shared.cluster), core))
+            .clone()
     }
 
     fn known_topology(&self) -> Option<Arc<Topology>> {

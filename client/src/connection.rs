@@ -4,11 +4,12 @@
 //! came after its deadline, is dropped; an id is never given out twice on a connection.
 
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use corelode_net::handshake::{ClientConfig, ClientHandshake, Nonce};
 use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX};
 use corelode_net::table::{Bind, TableBuilder, Welcome};
-use corelode_net::{CoreIndex, Frame, FrameReader, Inbound, MapEpoch, RequestHead, RequestId, RequestIds};
+use corelode_net::{ClusterId, CoreIndex, Frame, FrameReader, Inbound, MapEpoch, RequestHead, RequestId, RequestIds};
 
 use crate::error::AttemptError;
 use crate::request::{Reply, Request, decode_error};
@@ -43,6 +44,8 @@ struct Pending {
 /// One connection, bound to one core once it is ready.
 pub(crate) struct Connection {
     config: ClientConfig,
+    /// The cluster that the client speaks with, once it knows.
+    cluster: Arc<OnceLock<ClusterId>>,
     /// The core to bind to; `None` stays where the kernel put the connection.
     core: Option<CoreIndex>,
     stage: Stage,
@@ -58,13 +61,20 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// A connection that begins with its handshake. `nonce` is random.
-    pub(crate) fn new(config: ClientConfig, core: Option<CoreIndex>, nonce: [u8; 32]) -> Self {
+    /// A connection that begins with its handshake. `nonce` is random. The first connection of all sets `cluster`; no other cluster is spoken
+    /// with afterwards.
+    pub(crate) fn new(
+        config: ClientConfig,
+        cluster: Arc<OnceLock<ClusterId>>,
+        core: Option<CoreIndex>,
+        nonce: [u8; 32],
+    ) -> Self {
         let mut tables = TableBuilder::new();
         let mut outbound = Vec::new();
         let handshake = ClientHandshake::begin(&config, Nonce(nonce), &mut tables, &mut outbound);
         Self {
             config,
+            cluster,
             core,
             stage: Stage::Handshake(Box::new(handshake)),
             welcome: None,
@@ -147,12 +157,18 @@ impl Connection {
             };
             if let Some(welcome) = is_admitted {
                 reader.set_body_limit(BODY_SIZE_BYTES_MAX);
-                self.admitted(welcome, events);
+                self.admitted(welcome, events)?;
             }
         }
     }
 
-    fn admitted(&mut self, welcome: Welcome, events: &mut Vec<Event>) {
+    fn admitted(&mut self, welcome: Welcome, events: &mut Vec<Event>) -> Result<(), AttemptError> {
+        let known = *self.cluster.get_or_init(|| welcome.cluster_id);
+        if known != welcome.cluster_id {
+            let reason =
+                format!("this is cluster {}, and the client has spoken with cluster {known}", welcome.cluster_id);
+            return Err(AttemptError::NotSent { reason });
+        }
         let is_elsewhere = self.core.filter(|core| *core != welcome.core);
         let map_epoch = welcome.map_epoch;
         self.welcome = Some(Box::new(welcome));
@@ -164,6 +180,7 @@ impl Connection {
             }
             None => self.become_ready(events),
         }
+        Ok(())
     }
 
     fn become_ready(&mut self, events: &mut Vec<Event>) {

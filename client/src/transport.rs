@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use corelode_net::{CoreIndex, MapEpoch};
+use corelode_net::{ClusterId, CoreIndex, MapEpoch};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -54,9 +55,9 @@ struct Ended {
 
 impl Transport {
     /// A transport to `core`, or to whichever core the server chooses. It ends when its last clone is dropped.
-    pub(crate) fn start(options: Options, core: Option<CoreIndex>) -> Self {
+    pub(crate) fn start(options: Options, cluster: Arc<OnceLock<ClusterId>>, core: Option<CoreIndex>) -> Self {
         let (commands, receiver) = mpsc::channel(QUEUE_LENGTH_MAX);
-        tokio::spawn(run(options, core, receiver));
+        tokio::spawn(run(options, cluster, core, receiver));
         Self { commands }
     }
 
@@ -79,7 +80,12 @@ impl Transport {
     }
 }
 
-async fn run(options: Options, core: Option<CoreIndex>, mut commands: mpsc::Receiver<Command>) {
+async fn run(
+    options: Options,
+    cluster: Arc<OnceLock<ClusterId>>,
+    core: Option<CoreIndex>,
+    mut commands: mpsc::Receiver<Command>,
+) {
     let mut failures = 0_u32;
     loop {
         let Some(mut first) = next_live(&mut commands).await else { return };
@@ -90,7 +96,7 @@ async fn run(options: Options, core: Option<CoreIndex>, mut commands: mpsc::Rece
         }
         match connect(&options, first.deadline).await {
             Ok(stream) => {
-                let ended = drive(&options, core, stream, &mut first, &mut commands).await;
+                let ended = drive(&options, &cluster, core, stream, &mut first, &mut commands).await;
                 failures = if ended.was_ready { 0 } else { failures + 1 };
                 if let Some(command) = first.take() {
                     let _ = command.answer.send(Err(ended.reason));
@@ -149,12 +155,13 @@ async fn connect(options: &Options, deadline: Instant) -> Result<TcpStream, Atte
 /// Drives one connection until it ends.
 async fn drive(
     options: &Options,
+    cluster: &Arc<OnceLock<ClusterId>>,
     core: Option<CoreIndex>,
     stream: TcpStream,
     first: &mut First,
     commands: &mut mpsc::Receiver<Command>,
 ) -> Ended {
-    let mut connection = Connection::new(options.handshake.clone(), core, random::bytes());
+    let mut connection = Connection::new(options.handshake.clone(), Arc::clone(cluster), core, random::bytes());
     let mut waiting: HashMap<Token, Waiting> = HashMap::new();
     let mut token_last: Token = 0;
     let mut written = 0;

@@ -293,6 +293,23 @@ async fn no_more_is_under_way_than_the_server_allows() {
 }
 
 #[tokio::test]
+async fn another_cluster_at_the_same_address_gets_nothing() {
+    let setup = Setup { cluster: |connection| if connection < 2 { 1 } else { 2 }, ..Setup::default() };
+    let server = FakeServer::start(setup, |peer, asked| match asked.number {
+        0 => peer.answer(&asked),
+        _ => Next::Close,
+    });
+    let client = client(&server, IMPATIENCE);
+    client.put(b"key", b"value").await.expect("served");
+    assert_unknown(client.put(b"key", b"value").await);
+    // From here on somebody else is there.
+    let outcome = client.put(b"key", b"value").await;
+    let Err(Error::Unreachable { reason }) = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("cluster"), "{reason}");
+    assert_eq!(server.seen.count(Opcode::Put), 2);
+}
+
+#[tokio::test]
 async fn nobody_there_is_unreachable() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("it is bound").to_string();

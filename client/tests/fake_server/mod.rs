@@ -45,13 +45,15 @@ pub(crate) struct Setup {
     pub(crate) requests_in_flight_max: u32,
     /// The core that the topology names as the owner of everything, by the number of times it was asked for.
     pub(crate) owner: fn(usize) -> u16,
+    /// The cluster that it says it is, by the connection's number.
+    pub(crate) cluster: fn(usize) -> u8,
     /// Whether handshakes are answered.
     pub(crate) shakes_hands: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { requests_in_flight_max: 1024, owner: |_| 0, shakes_hands: true }
+        Self { requests_in_flight_max: 1024, owner: |_| 0, cluster: |_| 1, shakes_hands: true }
     }
 }
 
@@ -96,8 +98,8 @@ impl FakeServer {
             for socket in listener.incoming() {
                 let Ok(socket) = socket else { return };
                 let (script, seen) = (Arc::clone(&script), Arc::clone(&of_server));
-                seen.connections.fetch_add(1, Ordering::SeqCst);
-                thread::spawn(move || Peer::new(socket, setup, seen).serve(&*script));
+                let number = seen.connections.fetch_add(1, Ordering::SeqCst);
+                thread::spawn(move || Peer::new(socket, number, setup, seen).serve(&*script));
             }
         });
         Self { address, seen }
@@ -113,6 +115,8 @@ impl Drop for FakeServer {
 /// One client's connection.
 pub(crate) struct Peer {
     socket: TcpStream,
+    /// Counts connections, from 0.
+    number: usize,
     reader: FrameReader,
     tables: TableBuilder,
     setup: Setup,
@@ -123,10 +127,10 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    fn new(socket: TcpStream, setup: Setup, seen: Arc<Seen>) -> Self {
+    fn new(socket: TcpStream, number: usize, setup: Setup, seen: Arc<Seen>) -> Self {
         socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket");
         let reader = FrameReader::new(BODY_SIZE_BYTES_MAX);
-        Self { socket, reader, tables: TableBuilder::new(), setup, seen, core: 0, held: Vec::new() }
+        Self { socket, number, reader, tables: TableBuilder::new(), setup, seen, core: 0, held: Vec::new() }
     }
 
     fn config(&self) -> ServerConfig {
@@ -134,7 +138,7 @@ impl Peer {
             versions: VersionRange::CURRENT,
             features: Features::NONE,
             server_version: "fake".to_owned(),
-            cluster_id: ClusterId([1; 16]),
+            cluster_id: ClusterId([(self.setup.cluster)(self.number); 16]),
             node_id: NodeId(1),
             core: CoreIndex(self.core),
             core_count: 2,
