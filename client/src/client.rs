@@ -342,7 +342,7 @@ pub(crate) fn unexpected(reply: &Reply) -> Error {
     Error::Protocol { message: format!("an answer to another question: {reply:?}") }
 }
 
-fn invalid(error: corelode_net::BodyError) -> Error {
+pub(crate) fn invalid(error: corelode_net::BodyError) -> Error {
     Error::Invalid { message: error.to_string() }
 }
 

@@ -5,9 +5,10 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use corelode_net::table::ScanRequest;
 use corelode_net::{PartitionId, Revision, SnapshotToken};
 
-use crate::client::{Client, unexpected};
+use crate::client::{Client, invalid, unexpected};
 use crate::error::{Error, Result};
 use crate::request::{Page, PageRequest, Reply, Row};
 
@@ -80,6 +81,9 @@ impl Scan {
 
     /// Reads the first page of every partition.
     async fn open(&mut self) -> Result<()> {
+        for bound in [&self.options.start, &self.options.end, &self.options.prefix] {
+            ScanRequest::check_scan_key(bound).map_err(invalid)?;
+        }
         let topology = self.client.fetch_topology().await?;
         let row_limit = u32::try_from(self.remaining).unwrap_or(u32::MAX).min(PAGE_ROWS);
         let mut tasks = tokio::task::JoinSet::new();

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use corelode_net::{ClusterId, CoreIndex, MapEpoch};
+use corelode_net::{ClusterId, CoreIndex, MapEpoch, RetryClass};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -99,7 +99,14 @@ async fn run(
                 let ended = drive(&options, &cluster, core, stream, &mut first, &mut commands).await;
                 failures = if ended.was_ready { 0 } else { failures + 1 };
                 if let Some(command) = first.take() {
-                    let _ = command.answer.send(Err(ended.reason));
+                    let reason = match ended.reason {
+                        // What the connection met is not what the request met: that was not sent.
+                        AttemptError::Server { retry: RetryClass::Safe, message, .. } => {
+                            AttemptError::NotSent { reason: message }
+                        }
+                        reason => reason,
+                    };
+                    let _ = command.answer.send(Err(reason));
                 }
             }
             Err(reason) => {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use corelode_client::{Client, Error, Options};
+use corelode_client::{Client, Error, Options, ScanOptions};
 use corelode_net::{ErrorCode, Opcode};
 use fake_server::{Asked, FakeServer, Next, Peer, Setup};
 
@@ -307,6 +307,14 @@ async fn another_cluster_at_the_same_address_gets_nothing() {
     let Err(Error::Unreachable { reason }) = outcome else { panic!("{outcome:?}") };
     assert!(reason.contains("cluster"), "{reason}");
     assert_eq!(server.seen.count(Opcode::Put), 2);
+}
+
+#[tokio::test]
+async fn bounds_of_a_scan_that_no_key_has_are_refused_before_they_are_sent() {
+    let server = FakeServer::start(Setup::default(), |_, _| Next::GoOn);
+    let options = ScanOptions { start: vec![b'k'; 4098], ..ScanOptions::default() };
+    let outcome = client(&server, PATIENCE).scan(options).next().await;
+    assert!(matches!(outcome, Err(Error::Invalid { .. })), "{outcome:?}");
 }
 
 #[tokio::test]

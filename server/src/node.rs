@@ -79,6 +79,7 @@ impl Node {
         report_recovery(&directory, &options);
         let DataDirectory { identity, lock, cores: starts, .. } = directory;
         let logs: Vec<_> = starts.iter().map(|start| start.log().0).collect();
+        // Behind the lock: a process that was just killed holds its port about as long.
         let mut listeners = listen(&options)?;
         let address = listeners[0].local_addr().map_err(|error| listen_error(options.listen, &error))?;
         let map = PartitionMap::new(identity.partition_count, options.cores);

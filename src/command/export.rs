@@ -72,7 +72,10 @@ pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failur
     partial.push(".partial");
     let partial = PathBuf::from(partial);
     let file = File::create(&partial).map_err(|error| Failure::file(&partial, &error))?;
-    let count = write_records(arguments, url, options, format, &file)?;
+    let count = write_records(arguments, url, options, format, &file).map_err(|failure| Failure {
+        message: format!("{}; what was written so far is in {}", failure.message, partial.display()),
+        ..failure
+    })?;
     file.sync_all().map_err(|error| Failure::file(&partial, &error))?;
     fs::rename(&partial, &target).map_err(|error| Failure::file(&arguments.file, &error))?;
     eprintln!("{count} records written to {}", arguments.file.display());

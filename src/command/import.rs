@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
 
-    /// Write each acknowledged key to this file, one a line, escaped as in TSV, as soon as it is acknowledged
+    /// Write each acknowledged key to this file, or `-` for standard output, one a line, escaped as in TSV, as soon as it is acknowledged
     #[arg(long, value_name = "FILE")]
     pub(crate) acked: Option<PathBuf>,
 
@@ -75,7 +75,10 @@ pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failur
         Box::new(BufReader::with_capacity(1 << 20, file))
     };
     let acked = match &arguments.acked {
-        Some(path) => Some(File::create(path).map_err(|error| Failure::file(path, &error))?),
+        Some(path) if path == Path::new("-") => Some(Box::new(io::stdout()) as Box<dyn Write>),
+        Some(path) => {
+            Some(Box::new(File::create(path).map_err(|error| Failure::file(path, &error))?) as Box<dyn Write>)
+        }
         None => None,
     };
     let is_interrupted = Arc::new(AtomicBool::new(false));
@@ -87,6 +90,7 @@ pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failur
         durability: durability(arguments.durability),
         in_flight: arguments.in_flight.get() as usize,
         counts: Counts::default(),
+        complaints: 0,
         acked: acked.zip(arguments.acked.clone()),
         progress: progress(),
         is_interrupted,
@@ -144,7 +148,8 @@ struct Import {
     durability: Durability,
     in_flight: usize,
     counts: Counts,
-    acked: Option<(File, PathBuf)>,
+    complaints: u32,
+    acked: Option<(Box<dyn Write>, PathBuf)>,
     progress: ProgressBar,
     is_interrupted: Arc<AtomicBool>,
 }
@@ -170,7 +175,7 @@ impl Import {
                     break;
                 }
                 Err(error @ ReadError::Line { .. }) => {
-                    self.progress.suspend(|| eprintln!("{error}"));
+                    self.complain(&error.to_string());
                     let ReadError::Line { refusal, .. } = error else { unreachable!("matched above") };
                     self.counts.refuse(refusal.to_string());
                     continue;
@@ -215,6 +220,19 @@ impl Import {
         });
     }
 
+    /// Names a record that was refused; of many only the first, since the counts at the end tell of all.
+    fn complain(&mut self, refusal: &str) {
+        const COMPLAINTS_MAX: u32 = 50;
+        self.complaints += 1;
+        match self.complaints {
+            ..=COMPLAINTS_MAX => self.progress.suspend(|| eprintln!("{refusal}")),
+            complaints if complaints == COMPLAINTS_MAX + 1 => {
+                self.progress.suspend(|| eprintln!("more records are refused: they are counted, and not named"));
+            }
+            _ => {}
+        }
+    }
+
     /// Counts a write that has ended, with all others that have by now; acknowledged keys are written down before anything else happens.
     fn take(
         &mut self,
@@ -237,7 +255,7 @@ impl Import {
                     Exit::OutcomeUnknown => self.counts.unknown += 1,
                     Exit::Unreachable => self.counts.unreachable += 1,
                     _ => {
-                        self.progress.suspend(|| eprintln!("key {}: {error}", show::cell(&key, usize::MAX)));
+                        self.complain(&format!("key {}: {error}", show::cell(&key, 80)));
                         self.counts.refuse(error.to_string());
                     }
                 },
@@ -245,7 +263,7 @@ impl Import {
             next = endings.try_recv().ok();
         }
         if let Some((file, path)) = &mut self.acked {
-            file.write_all(&acknowledged).map_err(|error| Failure::file(path, &error))?;
+            file.write_all(&acknowledged).and_then(|()| file.flush()).map_err(|error| Failure::file(path, &error))?;
         }
         self.progress.set_position(self.counts.stored);
         Ok(())

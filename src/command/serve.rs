@@ -3,11 +3,11 @@
 use std::{
     io::{self, IsTerminal},
     net::{SocketAddr, ToSocketAddrs},
-    num::{NonZeroU16, NonZeroUsize},
+    num::NonZeroUsize,
     path::PathBuf,
 };
 
-use clap::Args;
+use clap::{Args, value_parser};
 use corelode_server::node::{Node, NodeOptions};
 use corelode_server::shard::ShardLimits;
 use corelode_server::{Role, Secret, Secrets};
@@ -31,12 +31,12 @@ pub(crate) struct Arguments {
     pub(crate) listen: SocketAddr,
 
     /// How many cores to use, each as a shard of its own [default: every core]
-    #[arg(long, value_name = "N")]
-    pub(crate) cores: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=i64::from(CORES_MAX)))]
+    pub(crate) cores: Option<u16>,
 
     /// Into how many partitions to divide the keys; fixed at the first start [default: 64]
-    #[arg(long, value_name = "N")]
-    pub(crate) partitions: Option<NonZeroU16>,
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=16_384))]
+    pub(crate) partitions: Option<u16>,
 
     /// A file with the secret that clients must know
     #[arg(long, env = "CORELODE_SECRET_FILE", value_name = "FILE")]
@@ -102,9 +102,7 @@ fn start_log() {
 
 fn node_options(arguments: Arguments) -> Result<NodeOptions, String> {
     let available = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let cores = arguments.cores.map_or(available, NonZeroUsize::get);
-    let cores = u16::try_from(cores).ok().filter(|&cores| cores <= CORES_MAX);
-    let cores = cores.ok_or_else(|| format!("--cores takes at most {CORES_MAX}"))?;
+    let cores = arguments.cores.unwrap_or_else(|| u16::try_from(available).unwrap_or(CORES_MAX).min(CORES_MAX));
     let secrets = match &arguments.secret_file {
         Some(path) => Secrets::default().with(Role::Admin, read_secret(path)?),
         None if arguments.listen.ip().is_loopback() || arguments.insecure => Secrets::default(),
@@ -119,7 +117,7 @@ fn node_options(arguments: Arguments) -> Result<NodeOptions, String> {
         data_directory: arguments.data_dir,
         listen: arguments.listen,
         cores,
-        partition_count: arguments.partitions.map(NonZeroU16::get),
+        partition_count: arguments.partitions,
         secrets,
         store: store_options(),
         limits: ShardLimits::default(),

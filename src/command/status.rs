@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{exit::Exit, server_url::ServerUrl};
 
-/// Show the server's version, its partitions and the counters of each core
+/// Show the server's version, its cluster and the counters of each core
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// How to show the result; raw is one NAME TAB VALUE a line

@@ -31,6 +31,13 @@ impl<R: BufRead> LineReader<R> {
         self.line_number
     }
 
+    /// Some editors begin a file of UTF-8 with a mark, which is none of its text.
+    fn without_byte_order_mark(&self) -> &[u8] {
+        const MARK: &[u8] = "\u{feff}".as_bytes();
+        let mark = self.line.strip_prefix(MARK).filter(|_| self.line_number == 1);
+        mark.unwrap_or(&self.line)
+    }
+
     /// The next line, or none at the end. A last line needs no newline.
     pub(super) fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         self.line.clear();
@@ -64,7 +71,7 @@ impl<R: BufRead> LineReader<R> {
         Ok(match (is_begun, is_too_long) {
             (false, _) => None,
             (true, true) => Some(Line::TooLong),
-            (true, false) => Some(Line::Whole(&self.line)),
+            (true, false) => Some(Line::Whole(self.without_byte_order_mark())),
         })
     }
 }
@@ -74,6 +81,13 @@ mod tests {
     use std::io::BufReader;
 
     use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_no_text() {
+        let mut reader = LineReader::new("\u{feff}one\n\u{feff}two".as_bytes(), 100);
+        assert_eq!(reader.next_line().unwrap(), Some(Line::Whole(b"one")));
+        assert_eq!(reader.next_line().unwrap(), Some(Line::Whole("\u{feff}two".as_bytes())));
+    }
 
     #[test]
     fn lines_come_whole_whatever_the_buffer_and_long_ones_are_passed_over() {
