@@ -91,6 +91,7 @@ pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failur
         in_flight: arguments.in_flight.get() as usize,
         counts: Counts::default(),
         complaints: 0,
+        line_written: Instant::now(),
         acked: acked.zip(arguments.acked.clone()),
         progress: progress(),
         is_interrupted,
@@ -149,6 +150,7 @@ struct Import {
     in_flight: usize,
     counts: Counts,
     complaints: u32,
+    line_written: Instant,
     acked: Option<(Box<dyn Write>, PathBuf)>,
     progress: ProgressBar,
     is_interrupted: Arc<AtomicBool>,
@@ -220,6 +222,16 @@ impl Import {
         });
     }
 
+    fn show_progress(&mut self) {
+        /// Where nobody watches a line that changes, a new one is written so often.
+        const LINE_INTERVAL: Duration = Duration::from_secs(5);
+        self.progress.set_position(self.counts.stored);
+        if self.progress.is_hidden() && self.line_written.elapsed() >= LINE_INTERVAL {
+            self.line_written = Instant::now();
+            eprintln!("{} records stored, {} read", self.counts.stored, self.counts.read);
+        }
+    }
+
     /// Names a record that was refused; of many only the first, since the counts at the end tell of all.
     fn complain(&mut self, refusal: &str) {
         const COMPLAINTS_MAX: u32 = 50;
@@ -265,12 +277,12 @@ impl Import {
         if let Some((file, path)) = &mut self.acked {
             file.write_all(&acknowledged).and_then(|()| file.flush()).map_err(|error| Failure::file(path, &error))?;
         }
-        self.progress.set_position(self.counts.stored);
+        self.show_progress();
         Ok(())
     }
 }
 
-/// A line on a terminal's standard error; nothing elsewhere.
+/// A line on a terminal's standard error; hidden elsewhere.
 fn progress() -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
