@@ -222,11 +222,12 @@ impl Client {
     /// Calls until an attempt succeeds, or must not or need not be repeated.
     async fn call(&self, core: Option<CoreIndex>, request: Request, deadline: Instant) -> Result<Reply> {
         let is_write = request.is_write();
+        let request = Arc::new(request);
         let mut core = core;
         let mut last: Option<AttemptError> = None;
         for attempt in 0.. {
             let map_epoch = self.known_topology().map_or(MapEpoch(0), |topology| topology.map_epoch);
-            let error = match self.transport(core).call(request.clone(), map_epoch, deadline).await {
+            let error = match self.transport(core).call(Arc::clone(&request), map_epoch, deadline).await {
                 Ok(reply) => return Ok(reply),
                 // What was met before says more than that time ran out while nothing was sent.
                 Err(AttemptError::TimedOut { was_sent: false }) if last.is_some() => break,

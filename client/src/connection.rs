@@ -12,18 +12,15 @@ use corelode_net::table::{Bind, TableBuilder, Welcome};
 use corelode_net::{ClusterId, CoreIndex, Frame, FrameReader, Inbound, MapEpoch, RequestHead, RequestId, RequestIds};
 
 use crate::error::AttemptError;
-use crate::request::{Reply, Request, decode_error};
-
-/// Names a request to whoever submitted it.
-pub(crate) type Token = u64;
+use crate::request::{Expected, Reply, Request, decode_error};
 
 /// Something that whoever drives the connection must know.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(crate) enum Event<T> {
     /// Requests may be submitted.
     Ready,
-    /// A request has its answer.
-    Answered(Token, Result<Reply, AttemptError>),
+    /// The request that was submitted with this ticket has its answer.
+    Answered(T, Result<Reply, AttemptError>),
     /// The server goes away: what is under way is answered, and nothing new is to be sent here.
     GoAway,
 }
@@ -35,14 +32,15 @@ enum Stage {
     Ready,
 }
 
-struct Pending {
-    token: Token,
-    request: Request,
+struct Pending<T> {
+    /// `None` once nobody waits any more.
+    ticket: Option<T>,
+    expected: Expected,
     size_bytes: usize,
 }
 
-/// One connection, bound to one core once it is ready.
-pub(crate) struct Connection {
+/// One connection, bound to one core once it is ready. `T` is what a request's answer is handed to.
+pub(crate) struct Connection<T> {
     config: ClientConfig,
     /// The cluster that the client speaks with, once it knows.
     cluster: Arc<OnceLock<ClusterId>>,
@@ -53,14 +51,14 @@ pub(crate) struct Connection {
     reader: FrameReader,
     tables: TableBuilder,
     ids: RequestIds,
-    pending: HashMap<RequestId, Pending>,
+    pending: HashMap<RequestId, Pending<T>>,
     bytes_in_flight: usize,
     /// What is to be sent.
     pub(crate) outbound: Vec<u8>,
     is_going_away: bool,
 }
 
-impl Connection {
+impl<T> Connection<T> {
     /// A connection that begins with its handshake. `nonce` is random. The first connection of all sets `cluster`; no other cluster is spoken
     /// with afterwards.
     pub(crate) fn new(
@@ -105,25 +103,31 @@ impl Connection {
         self.pending.len()
     }
 
-    /// Encodes a request; its answer comes as [`Event::Answered`] with `token`.
-    pub(crate) fn submit(&mut self, token: Token, request: Request, map_epoch: MapEpoch, deadline_ms: u32) {
+    /// Encodes a request; its answer comes as [`Event::Answered`] with `ticket`.
+    pub(crate) fn submit(&mut self, ticket: T, request: &Request, map_epoch: MapEpoch, deadline_ms: u32) {
         let head = RequestHead { request_id: self.ids.next(), map_epoch, deadline_ms };
         request.encode(head, &mut self.tables, &mut self.outbound);
         let size_bytes = request.size_bytes();
         self.bytes_in_flight += size_bytes;
-        self.pending.insert(head.request_id, Pending { token, request, size_bytes });
+        self.pending
+            .insert(head.request_id, Pending { ticket: Some(ticket), expected: request.expected(), size_bytes });
     }
 
-    /// Requests that were submitted and not answered, when the connection breaks.
-    pub(crate) fn into_unanswered(self) -> impl Iterator<Item = Token> {
-        self.pending.into_values().map(|pending| pending.token)
+    /// The tickets of requests that were submitted and not answered, when the connection breaks.
+    pub(crate) fn into_unanswered(self) -> impl Iterator<Item = T> {
+        self.pending.into_values().filter_map(|pending| pending.ticket)
+    }
+
+    /// Takes back the tickets that `is_late` says. Their requests stay under way as far as the server is concerned, and their answers are dropped.
+    pub(crate) fn take_late(&mut self, is_late: impl Fn(&T) -> bool) -> impl Iterator<Item = T> {
+        self.pending.values_mut().filter_map(move |pending| pending.ticket.take_if(|ticket| is_late(ticket)))
     }
 
     /// Takes in received bytes.
     ///
     /// # Errors
     /// The connection is of no further use: the other side broke the protocol, or refused the handshake.
-    pub(crate) fn receive(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), AttemptError> {
+    pub(crate) fn receive(&mut self, bytes: &[u8], events: &mut Vec<Event<T>>) -> Result<(), AttemptError> {
         let mut reader = std::mem::replace(&mut self.reader, FrameReader::new(0));
         reader.push(bytes);
         let outcome = self.read_frames(&mut reader, events);
@@ -131,7 +135,7 @@ impl Connection {
         outcome
     }
 
-    fn read_frames(&mut self, reader: &mut FrameReader, events: &mut Vec<Event>) -> Result<(), AttemptError> {
+    fn read_frames(&mut self, reader: &mut FrameReader, events: &mut Vec<Event<T>>) -> Result<(), AttemptError> {
         let fail = |message: String| AttemptError::Protocol { message };
         loop {
             let frame = match reader.next_frame() {
@@ -162,7 +166,7 @@ impl Connection {
         }
     }
 
-    fn admitted(&mut self, welcome: Welcome, events: &mut Vec<Event>) -> Result<(), AttemptError> {
+    fn admitted(&mut self, welcome: Welcome, events: &mut Vec<Event<T>>) -> Result<(), AttemptError> {
         let known = *self.cluster.get_or_init(|| welcome.cluster_id);
         if known != welcome.cluster_id {
             let reason =
@@ -183,25 +187,25 @@ impl Connection {
         Ok(())
     }
 
-    fn become_ready(&mut self, events: &mut Vec<Event>) {
+    fn become_ready(&mut self, events: &mut Vec<Event<T>>) {
         self.stage = Stage::Ready;
         events.push(Event::Ready);
     }
 
-    fn handle(&mut self, frame: &Frame<'_>, events: &mut Vec<Event>) -> Result<(), AttemptError> {
+    fn handle(&mut self, frame: &Frame<'_>, events: &mut Vec<Event<T>>) -> Result<(), AttemptError> {
         let inbound = frame.inbound().map_err(|error| AttemptError::Protocol { message: error.to_string() })?;
         let is_binding = matches!(self.stage, Stage::Binding);
         match inbound {
             Inbound::Reply(_, _) if is_binding => self.become_ready(events),
             Inbound::Error(_) if is_binding => return Err(decode_error(frame)),
             Inbound::Reply(id, _) => {
-                if let Some(pending) = self.take_pending(id) {
-                    events.push(Event::Answered(pending.token, pending.request.decode_reply(frame)));
+                if let Some((ticket, expected)) = self.take_pending(id) {
+                    events.push(Event::Answered(ticket, expected.decode(frame)));
                 }
             }
             Inbound::Error(id) => {
-                if let Some(pending) = self.take_pending(id) {
-                    events.push(Event::Answered(pending.token, Err(decode_error(frame))));
+                if let Some((ticket, _)) = self.take_pending(id) {
+                    events.push(Event::Answered(ticket, Err(decode_error(frame))));
                 }
             }
             Inbound::GoAway => {
@@ -213,9 +217,9 @@ impl Connection {
         Ok(())
     }
 
-    fn take_pending(&mut self, id: RequestId) -> Option<Pending> {
-        let pending = self.pending.remove(&id)?;
-        self.bytes_in_flight -= pending.size_bytes;
-        Some(pending)
+    fn take_pending(&mut self, id: RequestId) -> Option<(T, Expected)> {
+        let Pending { ticket, expected, size_bytes } = self.pending.remove(&id)?;
+        self.bytes_in_flight -= size_bytes;
+        Some((ticket?, expected))
     }
 }

@@ -194,20 +194,50 @@ impl Request {
         }
     }
 
-    /// Reads the answer to this request out of `frame`.
-    pub(crate) fn decode_reply(&self, frame: &Frame<'_>) -> Result<Reply, AttemptError> {
+    /// What an answer to it must be.
+    pub(crate) fn expected(&self) -> Expected {
+        match self {
+            Self::Get { .. } => Expected::Value,
+            Self::Put { .. } => Expected::Written(Opcode::Put),
+            Self::Delete { .. } => Expected::Written(Opcode::Delete),
+            Self::Batch { operations, .. } => Expected::Batch { count: operations.len() },
+            Self::Scan(request) => Expected::Page { keys_only: request.keys_only },
+            Self::ScanRelease { .. } => Expected::Done,
+            Self::Topology => Expected::Topology,
+            Self::Status => Expected::Status,
+        }
+    }
+}
+
+/// What must be known of a request to read its answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Expected {
+    Value,
+    Written(Opcode),
+    Batch { count: usize },
+    Page { keys_only: bool },
+    Topology,
+    Status,
+    Done,
+}
+
+impl Expected {
+    /// Reads the answer out of `frame`.
+    pub(crate) fn decode(self, frame: &Frame<'_>) -> Result<Reply, AttemptError> {
         let fail = |error: corelode_net::BodyError| AttemptError::Protocol { message: error.to_string() };
         match self {
-            Self::Get { .. } => match GetReply::decode(frame).map_err(fail)? {
+            Self::Value => match GetReply::decode(frame).map_err(fail)? {
                 GetReply::Absent => Ok(Reply::Value(None)),
                 GetReply::Found(found) => Ok(Reply::Value(Some(owned(&found)?))),
             },
-            Self::Put { .. } => written(frame, Opcode::Put),
-            Self::Delete { .. } => written(frame, Opcode::Delete),
-            Self::Batch { operations, .. } => {
+            Self::Written(opcode) => {
+                let reply = WriteReply::decode(frame, opcode).map_err(fail)?;
+                Ok(Reply::Written { revision: reply.revision.0 })
+            }
+            Self::Batch { count } => {
                 let reply = BatchReply::decode(frame).map_err(fail)?;
-                if reply.count() != operations.len() {
-                    let message = format!("{} results for {} operations", reply.count(), operations.len());
+                if reply.count() != count {
+                    let message = format!("{} results for {count} operations", reply.count());
                     return Err(AttemptError::Protocol { message });
                 }
                 let outcome = |result| {
@@ -220,8 +250,8 @@ impl Request {
                 };
                 reply.results().map(outcome).collect::<Result<_, _>>().map(Reply::Batch)
             }
-            Self::Scan(request) => page(frame, request.keys_only).map(Reply::Page),
-            Self::ScanRelease { .. } => Ok(Reply::Done),
+            Self::Page { keys_only } => page(frame, keys_only).map(Reply::Page),
+            Self::Done => Ok(Reply::Done),
             Self::Topology => Topology::decode(frame).map(Reply::Topology).map_err(fail),
             Self::Status => Status::decode(frame).map(Reply::Status).map_err(fail),
         }
@@ -233,12 +263,6 @@ fn operation_length(operation: &Operation) -> usize {
         Operation::Put { key, value, .. } => key.len() + value.len(),
         Operation::Get { key } | Operation::Delete { key } => key.len(),
     }
-}
-
-fn written(frame: &Frame<'_>, opcode: Opcode) -> Result<Reply, AttemptError> {
-    let reply =
-        WriteReply::decode(frame, opcode).map_err(|error| AttemptError::Protocol { message: error.to_string() })?;
-    Ok(Reply::Written { revision: reply.revision.0 })
 }
 
 fn owned(found: &corelode_net::body::Found<'_>) -> Result<Found, AttemptError> {

@@ -4,17 +4,17 @@
 //! from the first byte on its fate is unknown. Connecting anew is delayed by a growing, varying time, so that many clients of a server
 //! that restarts do not come back together.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use corelode_net::{ClusterId, CoreIndex, MapEpoch, RetryClass};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use crate::connection::{Connection, Event, Token};
+use crate::connection::{Connection, Event};
 use crate::error::AttemptError;
 use crate::options::Options;
 use crate::random;
@@ -30,7 +30,7 @@ const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
 
 /// A request on its way to a connection.
 pub(crate) struct Command {
-    pub(crate) request: Request,
+    pub(crate) request: Arc<Request>,
     pub(crate) map_epoch: MapEpoch,
     pub(crate) deadline: Instant,
     pub(crate) answer: oneshot::Sender<Result<Reply, AttemptError>>,
@@ -64,19 +64,24 @@ impl Transport {
     /// Sends a request and waits for its answer until its deadline.
     pub(crate) async fn call(
         &self,
-        request: Request,
+        request: Arc<Request>,
         map_epoch: MapEpoch,
         deadline: Instant,
     ) -> Result<Reply, AttemptError> {
         let (answer, answered) = oneshot::channel();
         let command = Command { request, map_epoch, deadline, answer };
-        match timeout_at(deadline, self.commands.send(command)).await {
-            Err(_) => return Err(AttemptError::TimedOut { was_sent: false }),
-            Ok(Err(_)) => return Err(AttemptError::NotSent { reason: "the client is closed".to_owned() }),
-            Ok(Ok(())) => {}
+        let closed = || AttemptError::NotSent { reason: "the client is closed".to_owned() };
+        match self.commands.try_send(command) {
+            Ok(()) => {}
+            Err(TrySendError::Closed(_)) => return Err(closed()),
+            Err(TrySendError::Full(command)) => match timeout_at(deadline, self.commands.send(command)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(closed()),
+                Err(_) => return Err(AttemptError::TimedOut { was_sent: false }),
+            },
         }
         // The task answers by the deadline whatever happens; without an answer it has ended.
-        answered.await.unwrap_or_else(|_| Err(AttemptError::NotSent { reason: "the client is closed".to_owned() }))
+        answered.await.unwrap_or_else(|_| Err(closed()))
     }
 }
 
@@ -169,10 +174,10 @@ async fn drive(
     commands: &mut mpsc::Receiver<Command>,
 ) -> Ended {
     let mut connection = Connection::new(options.handshake.clone(), Arc::clone(cluster), core, random::bytes());
-    let mut waiting: HashMap<Token, Waiting> = HashMap::new();
-    let mut token_last: Token = 0;
     let mut written = 0;
     let mut was_ready = false;
+    // How many answers the last read brought.
+    let mut answered = 0;
     let mut buffer = vec![0; 64 * 1024];
     let mut events = Vec::new();
     let handshake_until = Instant::now() + options.connect_timeout;
@@ -181,12 +186,12 @@ async fn drive(
         if connection.has_room()
             && let Some(command) = first.take()
         {
-            submit(&mut connection, &mut waiting, &mut token_last, command);
+            submit(&mut connection, command);
         }
         while connection.has_room()
             && let Ok(command) = commands.try_recv()
         {
-            submit(&mut connection, &mut waiting, &mut token_last, command);
+            submit(&mut connection, command);
         }
         if connection.is_going_away() && connection.in_flight() == 0 {
             break AttemptError::NotSent { reason: "the server is shutting down".to_owned() };
@@ -196,7 +201,7 @@ async fn drive(
             Err(error) => break AttemptError::NotSent { reason: error.to_string() },
         }
         let wake_at = match was_ready {
-            true => (!waiting.is_empty()).then_some(expire_at),
+            true => (connection.in_flight() > 0).then_some(expire_at),
             false => Some(handshake_until.min(first.deadline)),
         };
         let takes_commands = was_ready && connection.has_room();
@@ -217,8 +222,8 @@ async fn drive(
             _ = stream.writable(), if !connection.outbound.is_empty() => {}
             command = commands.recv(), if takes_commands => match command {
                 Some(command) => {
-                    submit(&mut connection, &mut waiting, &mut token_last, command);
-                    if connection.in_flight() > 1 {
+                    submit(&mut connection, command);
+                    if answered > 1 || connection.in_flight() > 1 {
                         // Whoever else was woken by the same answers submits first, so that one write carries all of it.
                         tokio::task::yield_now().await;
                     }
@@ -229,56 +234,49 @@ async fn drive(
                 if !was_ready {
                     break AttemptError::NotSent { reason: "the handshake took too long".to_owned() };
                 }
-                expire(&mut waiting);
+                expire(&mut connection);
                 expire_at = Instant::now() + EXPIRY_INTERVAL;
             }
+        }
+        if !events.is_empty() {
+            answered = events.len();
         }
         for event in events.drain(..) {
             match event {
                 Event::Ready => was_ready = true,
-                Event::Answered(token, outcome) => {
-                    if let Some(waiting) = waiting.remove(&token) {
-                        let _ = waiting.answer.send(outcome);
-                    }
+                Event::Answered(waiting, outcome) => {
+                    // A caller that has gone away wants no answer.
+                    let _ = waiting.answer.send(outcome);
                 }
                 Event::GoAway => {}
             }
         }
     };
     // What was submitted may have reached the server.
-    for token in connection.into_unanswered() {
-        if let Some(waiting) = waiting.remove(&token) {
-            let reason = match &reason {
-                AttemptError::NotSent { reason } => reason.clone(),
-                other => format!("{other:?}"),
-            };
-            let _ = waiting.answer.send(Err(AttemptError::Broken { reason }));
-        }
+    for waiting in connection.into_unanswered() {
+        let reason = match &reason {
+            AttemptError::NotSent { reason } => reason.clone(),
+            other => format!("{other:?}"),
+        };
+        let _ = waiting.answer.send(Err(AttemptError::Broken { reason }));
     }
     Ended { reason, was_ready }
 }
 
-fn submit(
-    connection: &mut Connection,
-    waiting: &mut HashMap<Token, Waiting>,
-    token_last: &mut Token,
-    command: Command,
-) {
+fn submit(connection: &mut Connection<Waiting>, command: Command) {
     let Command { request, map_epoch, deadline, answer } = command;
     let remaining = deadline.saturating_duration_since(Instant::now());
     if remaining.is_zero() {
         let _ = answer.send(Err(AttemptError::TimedOut { was_sent: false }));
         return;
     }
-    *token_last += 1;
     let deadline_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX).max(1);
-    connection.submit(*token_last, request, map_epoch, deadline_ms);
-    waiting.insert(*token_last, Waiting { answer, deadline });
+    connection.submit(Waiting { answer, deadline }, &request, map_epoch, deadline_ms);
 }
 
-fn expire(waiting: &mut HashMap<Token, Waiting>) {
+fn expire(connection: &mut Connection<Waiting>) {
     let now = Instant::now();
-    for (_, late) in waiting.extract_if(|_, waiting| waiting.deadline <= now) {
+    for late in connection.take_late(|waiting| waiting.deadline <= now) {
         let _ = late.answer.send(Err(AttemptError::TimedOut { was_sent: true }));
     }
 }
