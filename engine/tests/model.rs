@@ -201,10 +201,9 @@ impl Life {
         let now_ms = self.node.environment.wall_clock_ms();
         let store = self.node.store(partition);
         let index = store.partition(partition).expect("owned").applied().index.0;
-        if let Some((id, point)) = store.hold_snapshot(partition, now_ms) {
-            let state = self.history.state(partition, index, point.log_time);
-            self.held.push(Held { partition, id, state });
-        }
+        let (id, point) = store.hold_snapshot(partition, now_ms);
+        let state = self.history.state(partition, index, point.log_time);
+        self.held.push(Held { partition, id, state });
     }
 
     async fn read_held(&mut self, which: usize) -> Result<(), Stopped> {

@@ -123,7 +123,7 @@ impl fmt::Display for BodyError {
             Self::ValueChecksum { computed, found } => {
                 write!(formatter, "the value's checksum is {found:#010x}, but its bytes give {computed:#010x}")
             }
-            Self::Table(error) => write!(formatter, "table: {error}"),
+            Self::Table(error) => write!(formatter, "table: {}", error.to_string().trim_end()),
         }
     }
 }

@@ -97,6 +97,8 @@ fn start_log() {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // A log that nobody reads any more must not stop the server.
+        .log_internal_errors(false)
         .init();
 }
 

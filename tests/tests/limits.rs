@@ -99,3 +99,45 @@ fn the_first_connection_after_a_long_silence_is_served() {
     }
     server.terminate();
 }
+
+/// Answers of the core that has the client, and of the other one, which come when they come.
+#[test]
+fn answers_that_nobody_reads_take_bounded_memory() {
+    const REQUESTS: usize = 1_000;
+    const GROWTH_BYTES_MAX: u64 = 300 * 1024 * 1024;
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let options = ServerOptions {
+        data_directory: scratch.path().join("data"),
+        cores: 2,
+        partitions: 4,
+        is_tiny: false,
+        is_without_ring: false,
+    };
+    let server = Server::start(&options);
+    let mut client = WireClient::connect(server.address(), 0).expect("connects");
+    let value = vec![7; VALUE_LENGTH_MAX];
+    let written = client.call(|client| client.put(b"large", &value, 0, Durability::Synced)).expect("served");
+    assert!(matches!(written, Reply::Written(_)));
+    let before = server.resident_bytes();
+    let mut deaf: Vec<_> = (0..2).map(|core| WireClient::connect(server.address(), core).expect("connects")).collect();
+    for client in &mut deaf {
+        for _ in 0..REQUESTS {
+            client.get(b"large", ReadLevel::Linearizable);
+        }
+        client.send().expect("the requests are small");
+    }
+    // Long enough for all of it to be answered if nothing held it back.
+    std::thread::sleep(Duration::from_secs(2));
+    let growth = server.resident_bytes().saturating_sub(before);
+    assert!(growth < GROWTH_BYTES_MAX, "{} answers took {growth} bytes", 2 * REQUESTS);
+    // Others are served meanwhile, and whoever reads at last gets all of it.
+    let read = client.call(|client| client.get(b"large", ReadLevel::Linearizable)).expect("served");
+    assert_eq!(read, Reply::Found(value.clone()));
+    for client in &mut deaf {
+        for _ in 0..REQUESTS {
+            let (_, reply) = client.next_reply().expect("served");
+            assert!(reply == Reply::Found(value.clone()) || matches!(reply, Reply::Refused(_)), "another answer");
+        }
+    }
+    server.terminate();
+}

@@ -22,15 +22,16 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Holds `point`; `None` if `count_max` are held already.
-    pub(crate) fn hold(&mut self, point: ReadPoint, now_ms: u64, count_max: usize) -> Option<SnapshotId> {
-        if self.held.len() >= count_max {
-            return None;
+    /// Holds `point`; of `count_max` that are held already the one that was not used for longest is let go.
+    pub(crate) fn hold(&mut self, point: ReadPoint, now_ms: u64, count_max: usize) -> SnapshotId {
+        while self.held.len() >= count_max.max(1) {
+            let oldest = self.held.iter().min_by_key(|(_, snapshot)| snapshot.used_at_ms).map(|(&id, _)| id);
+            self.held.remove(&oldest.expect("some are held"));
         }
         self.id_last += 1;
         let id = SnapshotId(self.id_last);
         self.held.insert(id, Snapshot { point, used_at_ms: now_ms });
-        Some(id)
+        id
     }
 
     /// What a held snapshot sees; using it keeps it from expiring.

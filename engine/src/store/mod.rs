@@ -289,15 +289,15 @@ impl<E: Environment> Store<E> {
         self.cache.complete(read, &buffer[..length])
     }
 
-    /// Holds a snapshot of a partition as of now; `None` if too many are held.
+    /// Holds a snapshot of a partition as of now. At the bound the one that was not used for longest is let go: readers that went away must not keep
+    /// others from reading.
     ///
     /// # Panics
     /// If this core does not own the partition.
-    pub fn hold_snapshot(&mut self, partition: PartitionId, now_ms: u64) -> Option<(SnapshotId, ReadPoint)> {
+    pub fn hold_snapshot(&mut self, partition: PartitionId, now_ms: u64) -> (SnapshotId, ReadPoint) {
         let owned = self.partitions.get_mut(&partition).expect("this core owns the partition");
         let point = owned.read_point();
-        let id = owned.snapshots.hold(point, now_ms, self.options.snapshots_max)?;
-        Some((id, point))
+        (owned.snapshots.hold(point, now_ms, self.options.snapshots_max), point)
     }
 
     /// What a held snapshot sees, `None` if it is not held any more.

@@ -115,7 +115,7 @@ impl ServerHandshake {
         if frame.header.opcode() != Some(Opcode::Hello) {
             return Err(HandshakeError::OutOfOrder { opcode: frame.header.fields.opcode, is_proof_due: false });
         }
-        frame.expect_request(Opcode::Hello)?;
+        frame.request()?;
         let hello = Hello::read(frame.body)?;
         let version = config
             .versions

@@ -12,7 +12,7 @@ use super::{BatchId, ClientReply, Operation, OperationResult, ReplyTo, Request, 
 
 /// A batch whose results gather.
 pub(super) struct Batch {
-    client: ClientReply,
+    pub(super) client: ClientReply,
     durability: Durability,
     results: Vec<Option<OperationResult<Vec<u8>>>>,
     missing: usize,

@@ -94,6 +94,11 @@ impl Connection {
             && self.output.len() + self.output_in_flight < limits.output_bytes_max
     }
 
+    /// Whether the client has not taken all of its answers yet.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.output.is_empty() || self.output_in_flight > 0
+    }
+
     /// Whether all output is with the client's kernel and no request is on its way.
     pub(crate) fn is_drained(&self) -> bool {
         self.output.is_empty() && self.output_in_flight == 0 && self.requests_in_flight == 0

@@ -8,8 +8,12 @@ use corelode_engine::table::BlockRead;
 use corelode_net::ErrorCode;
 
 use super::waiting::{AheadRead, OnceDurable, Parked, WriteWaiter};
-use super::{Failure, ForwardToken, Operation, OperationResult, ReadLevel, Request, Shard};
+use super::{Failure, ForwardToken, Operation, OperationResult, ReadLevel, ReplyTo, Request, Shard};
 use crate::message::Message;
+
+/// What a read counts as in flight once its answer comes later than the request was looked at. Answers are smaller as a rule, and may be four times
+/// as large: the bounds of bytes in flight are kept up to that factor.
+const LATE_ANSWER_SIZE_BYTES: usize = 256 * 1024;
 
 impl<E: Environment> Shard<E> {
     /// Carries out an operation here, or has the core do it that owns the partition.
@@ -33,6 +37,10 @@ impl<E: Environment> Shard<E> {
             return;
         }
         self.counters.forwarded += 1;
+        let mut request = request;
+        if operation.is_read() {
+            self.charge_answer(&mut request.reply_to);
+        }
         let token = self.next_token();
         self.forwarded.insert(token, request.reply_to);
         let message = Message::Forward {
@@ -76,6 +84,27 @@ impl<E: Environment> Shard<E> {
         self.scratch = value;
     }
 
+    /// Counts the answer to come as in flight: it may be large, and by then nobody asks whether the client takes its answers. A read that is answered
+    /// at once needs none of this, since the next one waits for room.
+    fn charge_answer(&mut self, reply_to: &mut ReplyTo) {
+        let client = match reply_to {
+            ReplyTo::Client(client) => client,
+            ReplyTo::Batch { batch, .. } => {
+                &mut self.batches.get_mut(batch).expect("a batch lives until its last item is done").client
+            }
+            // It is counted where the client is.
+            ReplyTo::Peer { .. } => return,
+        };
+        if std::mem::replace(&mut client.is_answer_counted, true) {
+            return;
+        }
+        client.size_bytes += LATE_ANSWER_SIZE_BYTES;
+        self.bytes_in_flight += LATE_ANSWER_SIZE_BYTES;
+        if let Some(connection) = self.connections.get_mut(client.connection.0) {
+            connection.bytes_in_flight += LATE_ANSWER_SIZE_BYTES;
+        }
+    }
+
     /// What was seen may yet be taken back by a crash: the read goes on once everything applied now is durable.
     pub(super) fn wait_for_durability(&mut self, request: Request, then: OnceDurable) {
         let partition = self.store.partition(request.partition).expect("owned partitions are executed here");
@@ -94,6 +123,8 @@ impl<E: Environment> Shard<E> {
 
     /// The read goes on once the block is there.
     pub(super) fn wait_for_block(&mut self, request: Request, operation: Operation<&[u8]>, read: BlockRead<E::File>) {
+        let mut request = request;
+        self.charge_answer(&mut request.reply_to);
         let key = (read.seed, read.handle.offset);
         self.request_block(read);
         let parked = Parked { request, operation: operation.into_owned() };

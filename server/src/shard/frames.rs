@@ -73,8 +73,9 @@ impl<E: Environment> Shard<E> {
 
     /// The socket failed, or the driver is done with it.
     pub fn connection_closed(&mut self, id: ConnectionId) {
-        let removed = self.connections.remove(id.0);
-        if removed.is_some_and(|connection| matches!(connection.stage, Stage::Handshake(_))) {
+        let Some(removed) = self.connections.remove(id.0) else { return };
+        self.release_output(removed.output.len() + removed.output_in_flight);
+        if matches!(removed.stage, Stage::Handshake(_)) {
             self.handshaking -= 1;
         }
     }
@@ -115,13 +116,32 @@ impl<E: Environment> Shard<E> {
     pub fn output_written(&mut self, id: ConnectionId) -> bool {
         let limits = self.config.limits.connection;
         let Some(connection) = self.connections.get_mut(id.0) else { return false };
-        self.counters.sent_bytes += connection.output_in_flight as u64;
-        connection.output_in_flight = 0;
+        let written = std::mem::take(&mut connection.output_in_flight);
         let goes_on = connection.is_paused && connection.has_room(&limits);
+        self.counters.sent_bytes += written as u64;
+        let has_room_again = self.release_output(written);
         if goes_on {
             self.list_ready(id);
         }
+        goes_on || has_room_again
+    }
+
+    /// Counts output out; answers whether stalled connections go on by it.
+    fn release_output(&mut self, length: usize) -> bool {
+        let output_bytes_max = self.config.limits.output_bytes_max;
+        let was_full = self.output_bytes >= output_bytes_max;
+        self.output_bytes -= length;
+        let goes_on = was_full && self.output_bytes < output_bytes_max && !self.stalled.is_empty();
+        if goes_on {
+            self.resume_stalled();
+        }
         goes_on
+    }
+
+    pub(super) fn resume_stalled(&mut self) {
+        for stalled in std::mem::take(&mut self.stalled) {
+            self.list_ready(stalled);
+        }
     }
 
     /// Whether a connection leaves, now that nothing of it is in flight.
@@ -154,9 +174,8 @@ impl<E: Environment> Shard<E> {
         for key in keys {
             let connection = self.connections.get_mut(key).expect("listed just now");
             if matches!(connection.stage, Stage::Open) {
-                let notice = GoAway::shutting_down(GOODBYE_GRACE_MS);
-                notice.encode(self.config.map_epoch, &mut self.tables, &mut connection.output);
-                self.list_writable(ConnectionId(key));
+                let (notice, map_epoch) = (GoAway::shutting_down(GOODBYE_GRACE_MS), self.config.map_epoch);
+                self.append_output(ConnectionId(key), |tables, output| notice.encode(map_epoch, tables, output));
             }
         }
     }
@@ -193,7 +212,8 @@ impl<E: Environment> Shard<E> {
                 connection.is_paused = true;
                 break;
             }
-            if self.bytes_in_flight >= self.config.limits.bytes_in_flight_max {
+            let is_output_full = self.output_bytes >= self.config.limits.output_bytes_max && connection.has_output();
+            if is_output_full || self.bytes_in_flight >= self.config.limits.bytes_in_flight_max {
                 connection.is_paused = true;
                 self.stalled.push(id);
                 break;
@@ -233,7 +253,9 @@ impl<E: Environment> Shard<E> {
             self.handle_request(id, frame);
             return false;
         };
+        let before = connection.output.len();
         let outcome = handshake.on_frame(frame, &self.config.handshake, &mut self.tables, &mut connection.output);
+        self.output_bytes += connection.output.len() - before;
         let is_admitted = match outcome {
             Ok(None) => false,
             Ok(Some(accepted)) => {
@@ -243,7 +265,9 @@ impl<E: Environment> Shard<E> {
                 true
             }
             Err(error) => {
-                tracing::warn!(peer = connection.peer, %error, "a handshake failed");
+                if self.complaints.may_speak(self.now.monotonic_ms) {
+                    tracing::warn!(peer = connection.peer, %error, "a handshake failed");
+                }
                 connection.stage = Stage::Closing;
                 self.handshaking -= 1;
                 false
@@ -370,10 +394,7 @@ impl<E: Environment> Shard<E> {
 
     fn answer_bind(&mut self, id: ConnectionId, head: ReplyHead) {
         let core = corelode_net::CoreIndex(self.config.core.0);
-        if let Some(connection) = self.connections.get_mut(id.0) {
-            BindReply { core }.encode(head, &mut self.tables, &mut connection.output);
-            self.list_writable(id);
-        }
+        self.append_output(id, |tables, output| BindReply { core }.encode(head, tables, output));
     }
 
     /// Sends what is in the output, then closes.
@@ -390,9 +411,11 @@ impl<E: Environment> Shard<E> {
     fn close_with(&mut self, id: ConnectionId, code: ErrorCode, message: &str) {
         self.counters.errors += 1;
         if let Some(connection) = self.connections.get_mut(id.0) {
-            tracing::warn!(peer = connection.peer, %code, message, "a connection is closed");
-            let error = ErrorReply::with_message(code, message);
-            error.encode_for_connection(self.config.map_epoch, &mut self.tables, &mut connection.output);
+            if self.complaints.may_speak(self.now.monotonic_ms) {
+                tracing::warn!(peer = connection.peer, %code, message, "a connection is closed");
+            }
+            let (error, map_epoch) = (ErrorReply::with_message(code, message), self.config.map_epoch);
+            self.append_output(id, |tables, output| error.encode_for_connection(map_epoch, tables, output));
         }
         self.close(id);
     }

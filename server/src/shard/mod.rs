@@ -13,6 +13,7 @@
 //! unread in the kernel, or is refused with a retryable error before any work is done.
 
 mod batch;
+mod complaints;
 mod connection;
 mod execute;
 mod frames;
@@ -50,6 +51,7 @@ pub use operation::{
 pub use slab::SlabKey;
 
 use batch::Batch;
+use complaints::Complaints;
 use connection::Connection;
 use slab::Slab;
 use status::StatusGathering;
@@ -62,6 +64,8 @@ pub struct ShardLimits {
     pub connection: ConnectionLimits,
     /// Bytes of requests in flight over all connections; beyond it no further frames are looked at.
     pub bytes_in_flight_max: usize,
+    /// Bytes of output over all connections; beyond it no further frames are looked at of those who have not taken all of theirs.
+    pub output_bytes_max: usize,
     /// Connections open at once.
     pub connections_max: usize,
     /// Bytes of writes that wait for room in the log or in memory.
@@ -79,6 +83,7 @@ impl Default for ShardLimits {
         Self {
             connection: ConnectionLimits::default(),
             bytes_in_flight_max: 128 * 1024 * 1024,
+            output_bytes_max: 256 * 1024 * 1024,
             connections_max: 10_000,
             blocked_bytes_max: 32 * 1024 * 1024,
             ahead_bytes_max: 32 * 1024 * 1024,
@@ -149,7 +154,9 @@ pub struct Shard<E: Environment> {
     /// Connections that have not completed their handshake.
     handshaking: usize,
     bytes_in_flight: usize,
-    /// Connections that wait for bytes in flight to become fewer.
+    /// Bytes of output over all connections that their clients have not taken.
+    output_bytes: usize,
+    /// Connections that wait for bytes in flight, or of output, to become fewer.
     stalled: Vec<ConnectionId>,
     /// Connections whose frames are to be looked at.
     ready: Vec<ConnectionId>,
@@ -169,6 +176,8 @@ pub struct Shard<E: Environment> {
     statuses: BTreeMap<ForwardToken, StatusGathering>,
     token_last: u64,
     outbox: Vec<VecDeque<Message<E>>>,
+    /// Bytes of values in each outbox since it was last empty.
+    outbox_value_bytes: Vec<usize>,
     tables: TableBuilder,
     scratch: Vec<u8>,
     outcomes: Vec<Outcome>,
@@ -179,6 +188,7 @@ pub struct Shard<E: Environment> {
     /// When residency was last asked for, and how many requests there had been.
     last_residency: (u64, u64),
     is_draining: bool,
+    complaints: Complaints,
     counters: ShardCounters,
 }
 
@@ -202,6 +212,7 @@ impl<E: Environment> Shard<E> {
             connections: Slab::default(),
             handshaking: 0,
             bytes_in_flight: 0,
+            output_bytes: 0,
             stalled: Vec::new(),
             ready: Vec::new(),
             writable: Vec::new(),
@@ -215,6 +226,7 @@ impl<E: Environment> Shard<E> {
             statuses: BTreeMap::new(),
             token_last: 0,
             outbox: std::iter::repeat_with(VecDeque::new).take(cores).collect(),
+            outbox_value_bytes: vec![0; cores],
             tables: TableBuilder::new(),
             scratch: Vec::new(),
             outcomes: Vec::new(),
@@ -224,6 +236,7 @@ impl<E: Environment> Shard<E> {
             last_sweep_ms: now.monotonic_ms,
             last_residency: (now.monotonic_ms, 0),
             is_draining: false,
+            complaints: Complaints::default(),
             counters: ShardCounters::default(),
         }
     }

@@ -80,6 +80,11 @@ pub struct ScanPageRequest {
 }
 
 impl<B: AsRef<[u8]>> Operation<B> {
+    /// Whether its answer may hold values.
+    pub fn is_read(&self) -> bool {
+        matches!(self, Self::Get { .. } | Self::Scan(_))
+    }
+
     /// The operation with its bytes borrowed.
     pub fn borrowed(&self) -> Operation<&[u8]> {
         match self {
@@ -168,6 +173,8 @@ pub struct ClientReply {
     pub head: ReplyHead,
     /// The bytes that the request counts as while it is in flight.
     pub size_bytes: usize,
+    /// Whether its answer is among them.
+    pub is_answer_counted: bool,
 }
 
 /// A batch being gathered on a core.

@@ -6,7 +6,7 @@ use corelode_net::table::{ErrorReply, TableBuilder};
 use corelode_net::{ErrorCode, ReplyHead, Revision, SnapshotToken};
 
 use super::execute::durability_on_wire;
-use super::{ClientReply, ConnectionId, OperationResult, ReplyTo, ScanPageResult, Shard};
+use super::{ClientReply, ConnectionId, Core, OperationResult, ReplyTo, ScanPageResult, Shard};
 use crate::message::Message;
 
 impl<E: Environment> Shard<E> {
@@ -23,7 +23,7 @@ impl<E: Environment> Shard<E> {
             connection.requests_in_flight += 1;
             connection.bytes_in_flight += size_bytes;
         }
-        ClientReply { connection, head, size_bytes }
+        ClientReply { connection, head, size_bytes, is_answer_counted: false }
     }
 
     /// Counts a request out and encodes its answer. A connection that is gone by now gets none.
@@ -32,19 +32,47 @@ impl<E: Environment> Shard<E> {
         let was_full = self.bytes_in_flight >= limits.bytes_in_flight_max;
         self.bytes_in_flight -= client.size_bytes;
         if was_full && self.bytes_in_flight < limits.bytes_in_flight_max {
-            for stalled in std::mem::take(&mut self.stalled) {
-                self.list_ready(stalled);
-            }
+            self.resume_stalled();
         }
         let Some(connection) = self.connections.get_mut(client.connection.0) else { return };
         connection.requests_in_flight -= 1;
         connection.bytes_in_flight -= client.size_bytes;
-        encode(&mut self.tables, &mut connection.output);
+        self.append_output(client.connection, encode);
+        let Some(connection) = self.connections.get_mut(client.connection.0) else { return };
         let goes_on = connection.is_paused && connection.has_room(&limits.connection);
         self.list_writable(client.connection);
         if goes_on {
             self.list_ready(client.connection);
         }
+    }
+
+    /// Adds to what is sent on a connection; nothing if it is gone.
+    pub(super) fn append_output(&mut self, id: ConnectionId, encode: impl FnOnce(&mut TableBuilder, &mut Vec<u8>)) {
+        let Some(connection) = self.connections.get_mut(id.0) else { return };
+        let before = connection.output.len();
+        encode(&mut self.tables, &mut connection.output);
+        self.output_bytes += connection.output.len() - before;
+        self.list_writable(id);
+    }
+
+    /// The result for another core, or a refusal if too many bytes of values wait for that core already.
+    fn fit_outbox(&mut self, core: Core, result: OperationResult<&[u8]>) -> OperationResult<Vec<u8>> {
+        /// Waiting for one core.
+        const VALUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+        let length = match &result {
+            OperationResult::Found { value, .. } => value.len(),
+            OperationResult::Page(page) => page.rows.iter().map(|row| row.key.len() + row.value.len()).sum(),
+            _ => 0,
+        };
+        let waiting = &mut self.outbox_value_bytes[usize::from(core.0)];
+        if self.outbox[usize::from(core.0)].is_empty() {
+            *waiting = 0;
+        }
+        if length > 0 && *waiting + length > VALUE_BYTES_MAX {
+            return OperationResult::Failed(ErrorCode::Overloaded.into());
+        }
+        *waiting += length;
+        result.into_owned()
     }
 
     /// Sends a result where it belongs. A connection that is gone by now gets nothing.
@@ -58,7 +86,10 @@ impl<E: Environment> Shard<E> {
                 self.answer(client, |tables, output| encode_result(client.head, &result, tables, output));
             }
             ReplyTo::Batch { batch, ordinal } => self.batch_item_done(batch, ordinal, result.into_owned()),
-            ReplyTo::Peer { core, token } => self.send(core, Message::Result { token, result: result.into_owned() }),
+            ReplyTo::Peer { core, token } => {
+                let result = self.fit_outbox(core, result);
+                self.send(core, Message::Result { token, result });
+            }
         }
     }
 }

@@ -17,21 +17,19 @@ const ROWS_WALKED_MAX: usize = 8_192;
 
 impl<E: Environment> Shard<E> {
     pub(super) fn scan(&mut self, request: Request, page: ScanPageRequest) {
-        let fail = |shard: &mut Self, code: ErrorCode| {
-            shard.deliver(request.reply_to, OperationResult::Failed(code.into()));
-        };
-        let held = match page.snapshot {
+        let (snapshot, point) = match page.snapshot {
             0 => self.store.hold_snapshot(request.partition, self.now.wall_ms),
             token => {
                 let id = SnapshotId(token);
-                let point = self.store.use_snapshot(request.partition, id, self.now.wall_ms);
-                match point {
-                    Some(point) => Some((id, point)),
-                    None => return fail(self, ErrorCode::SnapshotExpired),
+                match self.store.use_snapshot(request.partition, id, self.now.wall_ms) {
+                    Some(point) => (id, point),
+                    None => {
+                        let failure = ErrorCode::SnapshotExpired.into();
+                        return self.deliver(request.reply_to, OperationResult::Failed(failure));
+                    }
                 }
             }
         };
-        let Some((snapshot, point)) = held else { return fail(self, ErrorCode::Overloaded) };
         let partition = self.store.partition(request.partition).expect("owned partitions are executed here");
         if page.level == ReadLevel::Linearizable && page.snapshot == 0 && !partition.is_all_durable() {
             let page = ScanPageRequest { snapshot: snapshot.0, ..page };
