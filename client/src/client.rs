@@ -1,15 +1,16 @@
 //! The client: finds the core that owns a key, sends there, and tries again where that is safe.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use corelode_net::body::{Durability, ReadLevel, check_key, check_value};
 use corelode_net::table::{Status, Topology};
-use corelode_net::{ClusterId, CoreIndex, MapEpoch, PartitionId, slot_of};
-use tokio::time::Instant;
+use corelode_net::{CoreIndex, MapEpoch, PartitionId, Slot, slot_of};
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::{AttemptError, Error, Result};
+use crate::map::Map;
 use crate::options::Options;
 use crate::random;
 use crate::request::{Found, Operation, Outcome, PageRequest, Reply, Request};
@@ -29,6 +30,19 @@ pub struct WriteOptions {
     pub ttl: Option<Duration>,
     /// What the acknowledgement waits for.
     pub durability: Durability,
+}
+
+/// Who is to be asked.
+#[derive(Clone, Copy, Debug)]
+enum Route {
+    /// Any core.
+    Any,
+    /// This core; another one would forward.
+    Core(CoreIndex),
+    /// The core that owns the slot.
+    Slot(Slot),
+    /// The core that owns the partition.
+    Partition(PartitionId),
 }
 
 /// A client of one server. Cheap to clone; clones share connections.
@@ -51,25 +65,16 @@ pub struct Client {
 
 struct Shared {
     options: Options,
-    /// Known from the first connection on.
-    cluster: Arc<OnceLock<ClusterId>>,
-    topology: RwLock<Option<Arc<Topology>>>,
-    /// One connection for each core, made when it is first needed; under `None` the one that any core may serve.
-    transports: Mutex<HashMap<Option<CoreIndex>, Transport>>,
+    map: Arc<Map>,
+    /// The one that any core may serve, and then one for each core; each made when it is first needed.
+    transports: RwLock<Vec<Option<Transport>>>,
 }
 
 impl Client {
     /// A client that connects when it is first used. Must be called within a tokio runtime's context by its first use.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                options,
-                cluster: Arc::default(),
-                topology: RwLock::default(),
-                transports: Mutex::default(),
-            }),
-        }
+        Self { shared: Arc::new(Shared { options, map: Arc::default(), transports: RwLock::default() }) }
     }
 
     /// The value of a key, `None` if it is absent. Sees every write that was acknowledged before.
@@ -78,7 +83,7 @@ impl Client {
     /// See [`Error`].
     pub async fn get(&self, key: &[u8]) -> Result<Option<Found>> {
         check_key(key).map_err(invalid)?;
-        let request = Request::Get { key: key.to_vec(), level: ReadLevel::Linearizable };
+        let request = Request::Get { key, level: ReadLevel::Linearizable };
         match self.call_for_key(key, request).await? {
             Reply::Value(found) => Ok(found),
             other => Err(unexpected(&other)),
@@ -100,8 +105,8 @@ impl Client {
     pub async fn put_with(&self, key: &[u8], value: &[u8], options: WriteOptions) -> Result<u64> {
         check_key(key).and_then(|()| check_value(value)).map_err(invalid)?;
         let request = Request::Put {
-            key: key.to_vec(),
-            value: value.to_vec(),
+            key,
+            value,
             ttl_ms: options.ttl.map_or(0, |ttl| milliseconds(ttl).max(1)),
             durability: options.durability,
         };
@@ -122,7 +127,7 @@ impl Client {
     /// See [`Error`].
     pub async fn delete_with(&self, key: &[u8], durability: Durability) -> Result<u64> {
         check_key(key).map_err(invalid)?;
-        written(self.call_for_key(key, Request::Delete { key: key.to_vec(), durability }).await?)
+        written(self.call_for_key(key, Request::Delete { key, durability }).await?)
     }
 
     /// Carries out independent operations on any keys: each is atomic, all together are not. The results stand in the order of the
@@ -163,8 +168,8 @@ impl Client {
         durability: Durability,
     ) -> Vec<Result<BatchOutcome>> {
         let count = operations.len();
-        let request = Request::Batch { operations, durability };
-        match self.call(Some(core), request, self.deadline()).await {
+        let request = Request::Batch { operations: &operations, durability };
+        match self.call(Route::Core(core), request, self.deadline()).await {
             Ok(Reply::Batch(outcomes)) => outcomes.into_iter().map(batch_outcome).collect(),
             Ok(other) => vec![Err(unexpected(&other)); count],
             Err(error) => vec![Err(error); count],
@@ -182,7 +187,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn status(&self) -> Result<Status> {
-        match self.call(None, Request::Status, self.deadline()).await? {
+        match self.call(Route::Any, Request::Status, self.deadline()).await? {
             Reply::Status(status) => Ok(status),
             other => Err(unexpected(&other)),
         }
@@ -196,42 +201,33 @@ impl Client {
         self.topology(self.deadline()).await
     }
 
-    pub(crate) async fn page(&self, page: PageRequest) -> Result<Reply> {
-        let deadline = self.deadline();
-        let topology = self.topology(deadline).await?;
-        let owner = topology.partitions.iter().find(|entry| entry.partition == page.partition);
-        let core = owner.map(|entry| entry.core);
-        self.call(core, Request::Scan(page), deadline).await
+    pub(crate) async fn page(&self, page: &PageRequest) -> Result<Reply> {
+        self.call(Route::Partition(page.partition), Request::Scan(page), self.deadline()).await
     }
 
     pub(crate) async fn release(&self, partition: PartitionId, snapshot: corelode_net::SnapshotToken) -> Result<()> {
-        self.call(None, Request::ScanRelease { partition, snapshot }, self.deadline()).await.map(drop)
+        self.call(Route::Any, Request::ScanRelease { partition, snapshot }, self.deadline()).await.map(drop)
     }
 
     fn deadline(&self) -> Instant {
         Instant::now() + self.shared.options.timeout
     }
 
-    async fn call_for_key(&self, key: &[u8], request: Request) -> Result<Reply> {
-        let deadline = self.deadline();
-        let topology = self.topology(deadline).await?;
-        let core = topology.partition_of(slot_of(key)).map(|entry| entry.core);
-        self.call(core, request, deadline).await
+    async fn call_for_key(&self, key: &[u8], request: Request<'_>) -> Result<Reply> {
+        self.call(Route::Slot(slot_of(key)), request, self.deadline()).await
     }
 
     /// Calls until an attempt succeeds, or must not or need not be repeated.
-    async fn call(&self, core: Option<CoreIndex>, request: Request, deadline: Instant) -> Result<Reply> {
+    async fn call(&self, route: Route, request: Request<'_>, deadline: Instant) -> Result<Reply> {
         let is_write = request.is_write();
-        let request = Arc::new(request);
-        let mut core = core;
+        let mut route = route;
         let mut last: Option<AttemptError> = None;
         for attempt in 0.. {
-            let map_epoch = self.known_topology().map_or(MapEpoch(0), |topology| topology.map_epoch);
-            let error = match self.transport(core).call(Arc::clone(&request), map_epoch, deadline).await {
+            let (core, map_epoch) = self.resolve(route, deadline).await?;
+            let error = match self.transport(core).call(request, map_epoch, deadline).await {
                 Ok(reply) => return Ok(reply),
                 // What was met before says more than that time ran out while nothing was sent.
                 Err(AttemptError::TimedOut { was_sent: false }) if last.is_some() => break,
-                Err(AttemptError::NotSent { .. }) if last.is_some() && Instant::now() >= deadline => break,
                 Err(error) => error,
             };
             let decision = decide(&error, is_write, attempt);
@@ -240,9 +236,11 @@ impl Client {
                 Decision::GiveUp => break,
                 Decision::RetryWithin(within) => within,
                 Decision::RefreshAndRetryWithin(within) => {
-                    self.forget_topology();
-                    // The server forwards what reaches the wrong core.
-                    core = None;
+                    self.shared.map.forget();
+                    if let Route::Core(_) = route {
+                        // Whoever chose the core knew the old map. The server forwards what reaches the wrong one.
+                        route = Route::Any;
+                    }
                     within
                 }
             };
@@ -255,33 +253,63 @@ impl Client {
         Err(last.expect("a call fails by an attempt").into_error(is_write))
     }
 
+    /// The core that a route leads to now, and the epoch of the map that says so.
+    async fn resolve(&self, route: Route, deadline: Instant) -> Result<(Option<CoreIndex>, MapEpoch)> {
+        if let Route::Any = route {
+            return Ok((None, MapEpoch(0)));
+        }
+        let topology = self.topology(deadline).await?;
+        let core = match route {
+            Route::Any => None,
+            Route::Core(core) => Some(core),
+            Route::Slot(slot) => topology.partition_of(slot).map(|entry| entry.core),
+            Route::Partition(partition) => {
+                topology.partitions.iter().find(|entry| entry.partition == partition).map(|entry| entry.core)
+            }
+        };
+        Ok((core, topology.map_epoch))
+    }
+
     fn transport(&self, core: Option<CoreIndex>) -> Transport {
-        let mut transports = self.shared.transports.lock().expect("nobody panics while holding it");
-        transports
-            .entry(core)
-            .or_insert_with(|| Transport::start(self.shared.options.clone(), Arc::clone(&self.shared.cluster), core))
-            .clone()
-    }
-
-    fn known_topology(&self) -> Option<Arc<Topology>> {
-        self.shared.topology.read().expect("nobody panics while holding it").clone()
-    }
-
-    fn forget_topology(&self) {
-        *self.shared.topology.write().expect("nobody panics while holding it") = None;
+        let Shared { options, map, transports } = &*self.shared;
+        let number = core.map_or(0, |core| usize::from(core.0) + 1);
+        let known = transports.read().expect("nobody panics while holding it").get(number).cloned().flatten();
+        known.unwrap_or_else(|| {
+            let mut transports = transports.write().expect("nobody panics while holding it");
+            if transports.len() <= number {
+                transports.resize(number + 1, None);
+            }
+            // Somebody else may have made it meanwhile.
+            transports[number].get_or_insert_with(|| Transport::start(options.clone(), core, Arc::clone(map))).clone()
+        })
     }
 
     async fn topology(&self, deadline: Instant) -> Result<Arc<Topology>> {
-        if let Some(known) = self.known_topology() {
+        let map = &self.shared.map;
+        if let Some(known) = map.current() {
             return Ok(known);
         }
-        match Box::pin(self.call(None, Request::Topology, deadline)).await? {
-            Reply::Topology(topology) => {
+        let no_map = || {
+            // Whoever waited for the map of another caller's is told what that one met.
+            let failure = self.transport(None).failure();
+            failure.map_or(Error::Unreachable { reason: "no core sent its map in time".to_owned() }, |failure| {
+                failure.into_error(false)
+            })
+        };
+        let _fetching = timeout_at(deadline, map.fetching.lock()).await.map_err(|_| no_map())?;
+        // Somebody else may have fetched it meanwhile.
+        if let Some(known) = map.current() {
+            return Ok(known);
+        }
+        match Box::pin(self.call(Route::Any, Request::Topology, deadline)).await {
+            Ok(Reply::Topology(topology)) => {
                 let topology = Arc::new(topology);
-                *self.shared.topology.write().expect("nobody panics while holding it") = Some(Arc::clone(&topology));
+                map.learn(Arc::clone(&topology));
                 Ok(topology)
             }
-            other => Err(unexpected(&other)),
+            Ok(other) => Err(unexpected(&other)),
+            Err(Error::DeadlineExceeded) => Err(no_map()),
+            Err(error) => Err(error),
         }
     }
 }

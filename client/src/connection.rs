@@ -1,225 +1,173 @@
-//! A connection without its socket: handshake, BIND, and then many requests under way whose replies come in any order.
+//! A connection without its socket: handshake, BIND, and then frames in either direction.
 //!
-//! Bounded by what the server's WELCOME allows: requests in flight and their bytes. A reply that nobody waits for, such as one that
-//! came after its deadline, is dropped; an id is never given out twice on a connection.
+//! Bounded by what the server's WELCOME allows: requests in flight and their bytes. Which request waits for which answer is the
+//! business of the [`Lane`](crate::lane::Lane) that has the connection.
 
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::time::Duration;
 
 use corelode_net::handshake::{ClientConfig, ClientHandshake, Nonce};
 use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX};
-use corelode_net::table::{Bind, TableBuilder, Welcome};
-use corelode_net::{ClusterId, CoreIndex, Frame, FrameReader, Inbound, MapEpoch, RequestHead, RequestId, RequestIds};
+use corelode_net::table::{Bind, GoAway, Limits, TableBuilder};
+use corelode_net::{CoreIndex, Frame, Inbound, MapEpoch, RequestHead, RequestId, RequestIds};
 
 use crate::error::AttemptError;
-use crate::request::{Expected, Reply, Request, decode_error};
-
-/// Something that whoever drives the connection must know.
-#[derive(Debug)]
-pub(crate) enum Event<T> {
-    /// Requests may be submitted.
-    Ready,
-    /// The request that was submitted with this ticket has its answer.
-    Answered(T, Result<Reply, AttemptError>),
-    /// The server goes away: what is under way is answered, and nothing new is to be sent here.
-    GoAway,
-}
+use crate::map::Map;
+use crate::request::decode_error;
 
 enum Stage {
     Handshake(Box<ClientHandshake>),
     /// BIND was sent; nothing is sent until its answer.
-    Binding,
+    Binding(RequestId),
     Ready,
 }
 
-struct Pending<T> {
-    /// `None` once nobody waits any more.
-    ticket: Option<T>,
-    expected: Expected,
-    size_bytes: usize,
-}
-
-/// One connection, bound to one core once it is ready. `T` is what a request's answer is handed to.
-pub(crate) struct Connection<T> {
+/// One connection, bound to one core once it is ready.
+pub(crate) struct Connection {
     config: ClientConfig,
-    /// The cluster that the client speaks with, once it knows.
-    cluster: Arc<OnceLock<ClusterId>>,
     /// The core to bind to; `None` stays where the kernel put the connection.
     core: Option<CoreIndex>,
+    map: Arc<Map>,
     stage: Stage,
-    welcome: Option<Box<Welcome>>,
-    reader: FrameReader,
-    tables: TableBuilder,
-    ids: RequestIds,
-    pending: HashMap<RequestId, Pending<T>>,
+    /// What the server allows, once the handshake is complete.
+    limits: Limits,
+    requests_in_flight: usize,
     bytes_in_flight: usize,
     /// What is to be sent.
     pub(crate) outbound: Vec<u8>,
-    is_going_away: bool,
+    /// For how long the server that goes away still answers.
+    pub(crate) grace: Option<Duration>,
 }
 
-impl<T> Connection<T> {
-    /// A connection that begins with its handshake. `nonce` is random. The first connection of all sets `cluster`; no other cluster is spoken
-    /// with afterwards.
+impl Connection {
+    /// A connection that begins with its handshake. `nonce` is random.
     pub(crate) fn new(
         config: ClientConfig,
-        cluster: Arc<OnceLock<ClusterId>>,
         core: Option<CoreIndex>,
+        map: Arc<Map>,
         nonce: [u8; 32],
+        tables: &mut TableBuilder,
     ) -> Self {
-        let mut tables = TableBuilder::new();
         let mut outbound = Vec::new();
-        let handshake = ClientHandshake::begin(&config, Nonce(nonce), &mut tables, &mut outbound);
+        let handshake = ClientHandshake::begin(&config, Nonce(nonce), tables, &mut outbound);
         Self {
             config,
-            cluster,
             core,
+            map,
             stage: Stage::Handshake(Box::new(handshake)),
-            welcome: None,
-            reader: FrameReader::with_read_size(HANDSHAKE_BODY_SIZE_BYTES_MAX, 64 * 1024),
-            tables,
-            ids: RequestIds::new(),
-            pending: HashMap::new(),
+            limits: Limits::default(),
+            requests_in_flight: 0,
             bytes_in_flight: 0,
             outbound,
-            is_going_away: false,
+            grace: None,
         }
     }
 
-    /// Whether a request may be submitted now.
-    pub(crate) fn has_room(&self) -> bool {
-        let Some(limits) = self.welcome.as_ref().map(|welcome| &welcome.limits) else { return false };
+    /// Whether handshake and BIND are complete.
+    pub(crate) fn is_ready(&self) -> bool {
         matches!(self.stage, Stage::Ready)
-            && !self.is_going_away
-            && self.pending.len() < limits.requests_in_flight_max as usize
-            && (self.bytes_in_flight as u64) < limits.bytes_in_flight_max
     }
 
-    pub(crate) fn is_going_away(&self) -> bool {
-        self.is_going_away
+    /// Whether a request may be sent now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.is_ready()
+            && self.grace.is_none()
+            && self.requests_in_flight < self.limits.requests_in_flight_max as usize
+            && (self.bytes_in_flight as u64) < self.limits.bytes_in_flight_max
     }
 
-    pub(crate) fn in_flight(&self) -> usize {
-        self.pending.len()
+    /// Whether answers are owed.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.requests_in_flight > 0
     }
 
-    /// Encodes a request; its answer comes as [`Event::Answered`] with `ticket`.
-    pub(crate) fn submit(&mut self, ticket: T, request: &Request, map_epoch: MapEpoch, deadline_ms: u32) {
-        let head = RequestHead { request_id: self.ids.next(), map_epoch, deadline_ms };
-        request.encode(head, &mut self.tables, &mut self.outbound);
-        let size_bytes = request.size_bytes();
+    /// Counts a request as sent, which was appended to `outbound`.
+    pub(crate) fn count_sent(&mut self, size_bytes: usize) {
+        self.requests_in_flight += 1;
         self.bytes_in_flight += size_bytes;
-        self.pending
-            .insert(head.request_id, Pending { ticket: Some(ticket), expected: request.expected(), size_bytes });
     }
 
-    /// The tickets of requests that were submitted and not answered, when the connection breaks.
-    pub(crate) fn into_unanswered(self) -> impl Iterator<Item = T> {
-        self.pending.into_values().filter_map(|pending| pending.ticket)
+    /// Counts a request as answered.
+    pub(crate) fn count_answered(&mut self, size_bytes: usize) {
+        self.requests_in_flight -= 1;
+        self.bytes_in_flight -= size_bytes;
     }
 
-    /// Takes back the tickets that `is_late` says. Their requests stay under way as far as the server is concerned, and their answers are dropped.
-    pub(crate) fn take_late(&mut self, is_late: impl Fn(&T) -> bool) -> impl Iterator<Item = T> {
-        self.pending.values_mut().filter_map(move |pending| pending.ticket.take_if(|ticket| is_late(ticket)))
+    /// The largest body that the server may send now.
+    pub(crate) fn body_size_bytes_max(&self) -> usize {
+        match self.stage {
+            Stage::Handshake(_) => HANDSHAKE_BODY_SIZE_BYTES_MAX,
+            Stage::Binding(_) | Stage::Ready => BODY_SIZE_BYTES_MAX,
+        }
     }
 
-    /// Takes in received bytes.
+    /// Takes in a frame. `Some` names the request that it answers.
     ///
     /// # Errors
     /// The connection is of no further use: the other side broke the protocol, or refused the handshake.
-    pub(crate) fn receive(&mut self, bytes: &[u8], events: &mut Vec<Event<T>>) -> Result<(), AttemptError> {
-        let mut reader = std::mem::replace(&mut self.reader, FrameReader::new(0));
-        reader.push(bytes);
-        let outcome = self.read_frames(&mut reader, events);
-        self.reader = reader;
-        outcome
-    }
-
-    fn read_frames(&mut self, reader: &mut FrameReader, events: &mut Vec<Event<T>>) -> Result<(), AttemptError> {
-        let fail = |message: String| AttemptError::Protocol { message };
-        loop {
-            let frame = match reader.next_frame() {
-                Ok(Some(frame)) => frame,
-                Ok(None) => return Ok(()),
-                Err(error) => return Err(fail(error.to_string())),
-            };
-            let is_admitted = match &mut self.stage {
-                Stage::Handshake(handshake) => {
-                    let connected = handshake
-                        .on_frame(&frame, &self.config, &mut self.tables, &mut self.outbound)
-                        .map_err(|error| AttemptError::Server {
+    pub(crate) fn receive(
+        &mut self,
+        frame: &Frame<'_>,
+        ids: &mut RequestIds,
+        tables: &mut TableBuilder,
+    ) -> Result<Option<RequestId>, AttemptError> {
+        match &mut self.stage {
+            Stage::Handshake(handshake) => {
+                let connected =
+                    handshake.on_frame(frame, &self.config, tables, &mut self.outbound).map_err(|error| {
+                        AttemptError::Server {
                             code: Some(error.code()),
                             retry: error.code().retry_class(),
                             message: error.to_string(),
-                        })?;
-                    connected.map(|connected| connected.welcome)
+                        }
+                    })?;
+                if let Some(connected) = connected {
+                    let cluster = connected.welcome.cluster_id;
+                    self.map.check_cluster(cluster).map_err(|reason| AttemptError::NotSent { reason })?;
+                    self.limits = connected.welcome.limits;
+                    self.bind_or_stay(connected.welcome.core, ids, tables);
                 }
-                _ => {
-                    self.handle(&frame, events)?;
-                    None
+                Ok(None)
+            }
+            Stage::Binding(bind) => match inbound(frame)? {
+                Inbound::Reply(id, _) if id == *bind => {
+                    self.stage = Stage::Ready;
+                    Ok(None)
                 }
-            };
-            if let Some(welcome) = is_admitted {
-                reader.set_body_limit(BODY_SIZE_BYTES_MAX);
-                self.admitted(welcome, events)?;
+                Inbound::Error(_) | Inbound::ConnectionError => Err(decode_error(frame)),
+                Inbound::GoAway => Err(AttemptError::NotSent { reason: "the server is shutting down".to_owned() }),
+                Inbound::Reply(..) => Err(AttemptError::Protocol { message: "an answer before BIND's".to_owned() }),
+            },
+            Stage::Ready => {
+                let inbound = inbound(frame)?;
+                self.map.saw(frame.header.fields.map_epoch);
+                match inbound {
+                    Inbound::Reply(id, _) | Inbound::Error(id) => Ok(Some(id)),
+                    Inbound::ConnectionError => Err(decode_error(frame)),
+                    Inbound::GoAway => {
+                        let notice = GoAway::decode(frame)
+                            .map_err(|error| AttemptError::Protocol { message: error.to_string() })?;
+                        self.grace = Some(Duration::from_millis(notice.grace_ms.into()));
+                        Ok(None)
+                    }
+                }
             }
         }
     }
 
-    fn admitted(&mut self, welcome: Welcome, events: &mut Vec<Event<T>>) -> Result<(), AttemptError> {
-        let known = *self.cluster.get_or_init(|| welcome.cluster_id);
-        if known != welcome.cluster_id {
-            let reason =
-                format!("this is cluster {}, and the client has spoken with cluster {known}", welcome.cluster_id);
-            return Err(AttemptError::NotSent { reason });
-        }
-        let is_elsewhere = self.core.filter(|core| *core != welcome.core);
-        let map_epoch = welcome.map_epoch;
-        self.welcome = Some(Box::new(welcome));
-        match is_elsewhere {
-            Some(core) => {
-                let head = RequestHead { request_id: self.ids.next(), map_epoch, deadline_ms: 0 };
-                Bind { core }.encode(head, &mut self.tables, &mut self.outbound);
-                self.stage = Stage::Binding;
+    fn bind_or_stay(&mut self, at: CoreIndex, ids: &mut RequestIds, tables: &mut TableBuilder) {
+        self.stage = match self.core {
+            Some(core) if core != at => {
+                let request_id = ids.next();
+                let head = RequestHead { request_id, map_epoch: MapEpoch(0), deadline_ms: 0 };
+                Bind { core }.encode(head, tables, &mut self.outbound);
+                Stage::Binding(request_id)
             }
-            None => self.become_ready(events),
-        }
-        Ok(())
+            _ => Stage::Ready,
+        };
     }
+}
 
-    fn become_ready(&mut self, events: &mut Vec<Event<T>>) {
-        self.stage = Stage::Ready;
-        events.push(Event::Ready);
-    }
-
-    fn handle(&mut self, frame: &Frame<'_>, events: &mut Vec<Event<T>>) -> Result<(), AttemptError> {
-        let inbound = frame.inbound().map_err(|error| AttemptError::Protocol { message: error.to_string() })?;
-        let is_binding = matches!(self.stage, Stage::Binding);
-        match inbound {
-            Inbound::Reply(_, _) if is_binding => self.become_ready(events),
-            Inbound::Error(_) if is_binding => return Err(decode_error(frame)),
-            Inbound::Reply(id, _) => {
-                if let Some((ticket, expected)) = self.take_pending(id) {
-                    events.push(Event::Answered(ticket, expected.decode(frame)));
-                }
-            }
-            Inbound::Error(id) => {
-                if let Some((ticket, _)) = self.take_pending(id) {
-                    events.push(Event::Answered(ticket, Err(decode_error(frame))));
-                }
-            }
-            Inbound::GoAway => {
-                self.is_going_away = true;
-                events.push(Event::GoAway);
-            }
-            Inbound::ConnectionError => return Err(decode_error(frame)),
-        }
-        Ok(())
-    }
-
-    fn take_pending(&mut self, id: RequestId) -> Option<(T, Expected)> {
-        let Pending { ticket, expected, size_bytes } = self.pending.remove(&id)?;
-        self.bytes_in_flight -= size_bytes;
-        Some((ticket?, expected))
-    }
+fn inbound(frame: &Frame<'_>) -> Result<Inbound, AttemptError> {
+    frame.inbound().map_err(|error| AttemptError::Protocol { message: error.to_string() })
 }

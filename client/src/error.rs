@@ -73,9 +73,39 @@ pub(crate) enum AttemptError {
     Server { code: Option<ErrorCode>, retry: RetryClass, message: String },
     /// The answer cannot be understood.
     Protocol { message: String },
+    /// The connection was refused, or what came in its handshake cannot be understood: nothing was sent.
+    NotAdmitted { message: String },
 }
 
 impl AttemptError {
+    /// What an error of the connection says to a request that was not sent on it.
+    pub(crate) fn for_unsent(&self) -> Self {
+        match self {
+            Self::Broken { reason } => Self::NotSent { reason: reason.clone() },
+            // The handshake's deadline, not the request's.
+            Self::Server { code: Some(ErrorCode::DeadlineExceeded), message, .. } => {
+                Self::NotSent { reason: message.clone() }
+            }
+            Self::Protocol { message } => Self::NotAdmitted { message: message.clone() },
+            Self::Server { code, retry: RetryClass::Unknown, message } => {
+                Self::Server { code: *code, retry: RetryClass::Safe, message: message.clone() }
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// What an error of the connection says to a request that was sent on it, if only in part.
+    pub(crate) fn for_sent(&self) -> Self {
+        let reason = match self {
+            Self::NotSent { reason } | Self::Broken { reason } => reason.clone(),
+            Self::Protocol { message } | Self::NotAdmitted { message } | Self::Server { message, .. } => {
+                message.clone()
+            }
+            Self::TimedOut { .. } => "no answer in time".to_owned(),
+        };
+        Self::Broken { reason }
+    }
+
     /// What the caller is told if there is no further attempt.
     pub(crate) fn into_error(self, is_write: bool) -> Error {
         match self {
@@ -92,7 +122,7 @@ impl AttemptError {
             Self::Server { code: Some(ErrorCode::DeadlineExceeded), .. } => Error::DeadlineExceeded,
             Self::Server { code, message, .. } => Error::Refused { code, message },
             Self::Protocol { message } if is_write => Error::OutcomeUnknown { reason: message },
-            Self::Protocol { message } => Error::Protocol { message },
+            Self::Protocol { message } | Self::NotAdmitted { message } => Error::Protocol { message },
         }
     }
 }

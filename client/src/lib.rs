@@ -12,6 +12,8 @@ pub mod blocking;
 mod client;
 mod connection;
 mod error;
+mod lane;
+mod map;
 mod options;
 mod random;
 mod request;

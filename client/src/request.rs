@@ -1,4 +1,4 @@
-//! Requests and replies with bytes of their own, as they wait for their turn and for each other.
+//! Requests, which borrow from their caller; what each expects for an answer; and replies with bytes of their own.
 
 use corelode_net::body::{
     BatchItem, BatchOperation, BatchReply, BatchResult, BatchWriter, DeleteRequest, Durability, GetReply, GetRequest,
@@ -98,15 +98,27 @@ pub(crate) struct Page {
     pub(crate) resume_key: Option<Vec<u8>>,
 }
 
-/// Something asked of a server.
-#[derive(Clone, Debug)]
-pub(crate) enum Request {
-    Get { key: Vec<u8>, level: ReadLevel },
-    Put { key: Vec<u8>, value: Vec<u8>, ttl_ms: u64, durability: Durability },
-    Delete { key: Vec<u8>, durability: Durability },
-    Batch { operations: Vec<Operation>, durability: Durability },
-    Scan(PageRequest),
+/// Something asked of a server. Encoded as soon as it is submitted, so that it owns nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Request<'a> {
+    Get { key: &'a [u8], level: ReadLevel },
+    Put { key: &'a [u8], value: &'a [u8], ttl_ms: u64, durability: Durability },
+    Delete { key: &'a [u8], durability: Durability },
+    Batch { operations: &'a [Operation], durability: Durability },
+    Scan(&'a PageRequest),
     ScanRelease { partition: PartitionId, snapshot: SnapshotToken },
+    Topology,
+    Status,
+}
+
+/// What of a request is needed to read its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expected {
+    Value,
+    Written(Opcode),
+    Batch { count: usize },
+    Page { keys_only: bool },
+    Done,
     Topology,
     Status,
 }
@@ -131,7 +143,7 @@ pub(crate) enum Outcome {
     Failed { code: u16, retry: RetryClass },
 }
 
-impl Request {
+impl Request<'_> {
     /// Whether executing it twice may differ from executing it once.
     pub(crate) fn is_write(&self) -> bool {
         match self {
@@ -143,17 +155,18 @@ impl Request {
         }
     }
 
-    /// The bytes it counts as while it waits.
-    pub(crate) fn size_bytes(&self) -> usize {
-        const FIXED: usize = 128;
-        FIXED
-            + match self {
-                Self::Get { key, .. } | Self::Delete { key, .. } => key.len(),
-                Self::Put { key, value, .. } => key.len() + value.len(),
-                Self::Batch { operations, .. } => operations.iter().map(operation_length).sum(),
-                Self::Scan(page) => page.start.len() + page.end.len() + page.prefix.len(),
-                _ => 0,
-            }
+    /// What its answer looks like.
+    pub(crate) fn expected(&self) -> Expected {
+        match self {
+            Self::Get { .. } => Expected::Value,
+            Self::Put { .. } => Expected::Written(Opcode::Put),
+            Self::Delete { .. } => Expected::Written(Opcode::Delete),
+            Self::Batch { operations, .. } => Expected::Batch { count: operations.len() },
+            Self::Scan(page) => Expected::Page { keys_only: page.keys_only },
+            Self::ScanRelease { .. } => Expected::Done,
+            Self::Topology => Expected::Topology,
+            Self::Status => Expected::Status,
+        }
     }
 
     pub(crate) fn encode(&self, head: RequestHead, tables: &mut TableBuilder, out: &mut Vec<u8>) {
@@ -168,14 +181,14 @@ impl Request {
             }
             Self::Batch { operations, durability } => {
                 let mut batch = BatchWriter::begin(out, *durability, ReadLevel::Linearizable);
-                for operation in operations {
+                for operation in *operations {
                     let item = BatchItem { slot: slot_of(operation.key()), operation: operation.borrowed() };
                     batch.push(&item).expect("batches are cut to what a frame holds");
                 }
                 batch.finish(head);
             }
             Self::Scan(page) => {
-                let PageRequest { partition, row_limit, keys_only, revision, snapshot, .. } = *page;
+                let PageRequest { partition, row_limit, keys_only, revision, snapshot, .. } = **page;
                 let mut request = ScanRequest::all(partition);
                 request.start = &page.start;
                 request.end = &page.end;
@@ -193,50 +206,21 @@ impl Request {
             Self::Status => encode_status_request(head, out),
         }
     }
-
-    /// What an answer to it must be.
-    pub(crate) fn expected(&self) -> Expected {
-        match self {
-            Self::Get { .. } => Expected::Value,
-            Self::Put { .. } => Expected::Written(Opcode::Put),
-            Self::Delete { .. } => Expected::Written(Opcode::Delete),
-            Self::Batch { operations, .. } => Expected::Batch { count: operations.len() },
-            Self::Scan(request) => Expected::Page { keys_only: request.keys_only },
-            Self::ScanRelease { .. } => Expected::Done,
-            Self::Topology => Expected::Topology,
-            Self::Status => Expected::Status,
-        }
-    }
-}
-
-/// What must be known of a request to read its answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Expected {
-    Value,
-    Written(Opcode),
-    Batch { count: usize },
-    Page { keys_only: bool },
-    Topology,
-    Status,
-    Done,
 }
 
 impl Expected {
     /// Reads the answer out of `frame`.
-    pub(crate) fn decode(self, frame: &Frame<'_>) -> Result<Reply, AttemptError> {
+    pub(crate) fn decode(&self, frame: &Frame<'_>) -> Result<Reply, AttemptError> {
         let fail = |error: corelode_net::BodyError| AttemptError::Protocol { message: error.to_string() };
         match self {
             Self::Value => match GetReply::decode(frame).map_err(fail)? {
                 GetReply::Absent => Ok(Reply::Value(None)),
                 GetReply::Found(found) => Ok(Reply::Value(Some(owned(&found)?))),
             },
-            Self::Written(opcode) => {
-                let reply = WriteReply::decode(frame, opcode).map_err(fail)?;
-                Ok(Reply::Written { revision: reply.revision.0 })
-            }
+            Self::Written(opcode) => written(frame, *opcode),
             Self::Batch { count } => {
                 let reply = BatchReply::decode(frame).map_err(fail)?;
-                if reply.count() != count {
+                if reply.count() != *count {
                     let message = format!("{} results for {count} operations", reply.count());
                     return Err(AttemptError::Protocol { message });
                 }
@@ -250,7 +234,7 @@ impl Expected {
                 };
                 reply.results().map(outcome).collect::<Result<_, _>>().map(Reply::Batch)
             }
-            Self::Page { keys_only } => page(frame, keys_only).map(Reply::Page),
+            Self::Page { keys_only } => page(frame, *keys_only).map(Reply::Page),
             Self::Done => Ok(Reply::Done),
             Self::Topology => Topology::decode(frame).map(Reply::Topology).map_err(fail),
             Self::Status => Status::decode(frame).map(Reply::Status).map_err(fail),
@@ -258,11 +242,10 @@ impl Expected {
     }
 }
 
-fn operation_length(operation: &Operation) -> usize {
-    match operation {
-        Operation::Put { key, value, .. } => key.len() + value.len(),
-        Operation::Get { key } | Operation::Delete { key } => key.len(),
-    }
+fn written(frame: &Frame<'_>, opcode: Opcode) -> Result<Reply, AttemptError> {
+    let reply =
+        WriteReply::decode(frame, opcode).map_err(|error| AttemptError::Protocol { message: error.to_string() })?;
+    Ok(Reply::Written { revision: reply.revision.0 })
 }
 
 fn owned(found: &corelode_net::body::Found<'_>) -> Result<Found, AttemptError> {

@@ -28,8 +28,11 @@ pub(crate) fn decide(error: &AttemptError, is_write: bool, attempt: u32) -> Deci
     match error {
         AttemptError::NotSent { .. } => Decision::RetryWithin(delay),
         AttemptError::Broken { .. } if !is_write => Decision::RetryWithin(delay),
+        // The class binds more than what the code usually means.
         AttemptError::Server {
-            code: Some(ErrorCode::WrongCore | ErrorCode::StaleMap | ErrorCode::NotLeader), ..
+            code: Some(ErrorCode::WrongCore | ErrorCode::StaleMap | ErrorCode::NotLeader),
+            retry: RetryClass::Safe,
+            ..
         } => Decision::RefreshAndRetryWithin(delay),
         // The deadline that passed is the caller's own.
         AttemptError::Server { code: Some(ErrorCode::DeadlineExceeded), .. } => Decision::GiveUp,

@@ -132,7 +132,7 @@ impl Scan {
 async fn fill(client: &Client, cursor: &mut Cursor) -> Result<()> {
     while cursor.rows.is_empty() {
         let Some(request) = cursor.next.take() else { return Ok(()) };
-        let page = match client.page(request.clone()).await? {
+        let page = match client.page(&request).await? {
             Reply::Page(page) => page,
             other => return Err(unexpected(&other)),
         };

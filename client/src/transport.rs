@@ -1,298 +1,379 @@
 //! One place to reach a core: a task that connects when there is something to send, pipelines, and connects anew when it breaks.
 //!
-//! Whatever is queued goes out in one write. A request whose connection broke before its bytes were handed to the socket was not sent;
-//! from the first byte on its fate is unknown. Connecting anew is delayed by a growing, varying time, so that many clients of a server
-//! that restarts do not come back together.
+//! Callers leave their requests in a [`Lane`]; the task moves its bytes to the socket and back. Whatever callers left since the last write
+//! goes out in one. Connecting anew is delayed by a growing, varying time, so that many clients of a server that restarts do not come
+//! back together.
 
-use std::io;
-use std::sync::{Arc, OnceLock};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use corelode_net::{ClusterId, CoreIndex, MapEpoch, RetryClass};
+use corelode_net::limits::HANDSHAKE_BODY_SIZE_BYTES_MAX;
+use corelode_net::{CoreIndex, FrameReader, MapEpoch, RequestId};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::net::tcp::WriteHalf;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::connection::{Connection, Event};
 use crate::error::AttemptError;
+use crate::lane::Lane;
+use crate::map::Map;
 use crate::options::Options;
 use crate::random;
 use crate::request::{Reply, Request};
 use crate::retry::jittered;
 
-/// Requests that wait for a connection, for one core.
-const QUEUE_LENGTH_MAX: usize = 16 * 1024;
-/// Deadlines of requests under way are looked at so often.
+/// The most calls of one core that are queued or under way; the next ones wait before they are encoded.
+const CALLS_MAX: usize = 16 * 1024;
+/// Deadlines are looked at so often.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(20);
 const RECONNECT_DELAY_FIRST: Duration = Duration::from_millis(5);
 const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
-
-/// A request on its way to a connection.
-pub(crate) struct Command {
-    pub(crate) request: Arc<Request>,
-    pub(crate) map_epoch: MapEpoch,
-    pub(crate) deadline: Instant,
-    pub(crate) answer: oneshot::Sender<Result<Reply, AttemptError>>,
-}
+const READ_SIZE_BYTES: usize = 64 * 1024;
+/// What an outbound buffer keeps of its memory.
+const KEPT_SIZE_BYTES: usize = 256 * 1024;
 
 /// Sends requests to one core. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Transport {
-    commands: mpsc::Sender<Command>,
+    handle: Arc<Handle>,
 }
 
-struct Waiting {
-    answer: oneshot::Sender<Result<Reply, AttemptError>>,
-    deadline: Instant,
+/// Closes the lane when the last transport is gone.
+struct Handle {
+    shared: Arc<Shared>,
 }
 
-/// How a connection ended, and what of it matters to the next one.
-struct Ended {
-    reason: AttemptError,
-    was_ready: bool,
+struct Shared {
+    lane: Mutex<Lane>,
+    permits: Semaphore,
+    /// There is something to send, or to connect for.
+    has_news: Notify,
+    /// There are calls again, whose deadlines count.
+    has_calls: Notify,
+    is_closed: Notify,
 }
 
 impl Transport {
     /// A transport to `core`, or to whichever core the server chooses. It ends when its last clone is dropped.
-    pub(crate) fn start(options: Options, cluster: Arc<OnceLock<ClusterId>>, core: Option<CoreIndex>) -> Self {
-        let (commands, receiver) = mpsc::channel(QUEUE_LENGTH_MAX);
-        tokio::spawn(run(options, cluster, core, receiver));
-        Self { commands }
+    pub(crate) fn start(options: Options, core: Option<CoreIndex>, map: Arc<Map>) -> Self {
+        let shared = Arc::new(Shared {
+            lane: Mutex::new(Lane::new(Instant::now(), options.connect_timeout)),
+            permits: Semaphore::new(CALLS_MAX),
+            has_news: Notify::new(),
+            has_calls: Notify::new(),
+            is_closed: Notify::new(),
+        });
+        tokio::spawn(run(Task { shared: Arc::clone(&shared), options, core, map }));
+        Self { handle: Arc::new(Handle { shared }) }
     }
 
     /// Sends a request and waits for its answer until its deadline.
     pub(crate) async fn call(
         &self,
-        request: Arc<Request>,
+        request: Request<'_>,
         map_epoch: MapEpoch,
         deadline: Instant,
     ) -> Result<Reply, AttemptError> {
-        let (answer, answered) = oneshot::channel();
-        let command = Command { request, map_epoch, deadline, answer };
-        let closed = || AttemptError::NotSent { reason: "the client is closed".to_owned() };
-        match self.commands.try_send(command) {
-            Ok(()) => {}
-            Err(TrySendError::Closed(_)) => return Err(closed()),
-            Err(TrySendError::Full(command)) => match timeout_at(deadline, self.commands.send(command)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(closed()),
+        let shared = &*self.handle.shared;
+        let _permit = match shared.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => match timeout_at(deadline, shared.permits.acquire()).await {
+                Ok(permit) => permit.expect("the semaphore is never closed"),
                 Err(_) => return Err(AttemptError::TimedOut { was_sent: false }),
             },
-        }
-        // The task answers by the deadline whatever happens; without an answer it has ended.
-        answered.await.unwrap_or_else(|_| Err(closed()))
-    }
-}
-
-async fn run(
-    options: Options,
-    cluster: Arc<OnceLock<ClusterId>>,
-    core: Option<CoreIndex>,
-    mut commands: mpsc::Receiver<Command>,
-) {
-    let mut failures = 0_u32;
-    loop {
-        let Some(mut first) = next_live(&mut commands).await else { return };
-        if failures > 0 {
-            let delay = RECONNECT_DELAY_FIRST.saturating_mul(1 << failures.min(16)).min(RECONNECT_DELAY_MAX);
-            let until = (Instant::now() + jittered(delay, random::number())).min(first.deadline);
-            tokio::time::sleep_until(until).await;
-        }
-        match connect(&options, first.deadline).await {
-            Ok(stream) => {
-                let ended = drive(&options, &cluster, core, stream, &mut first, &mut commands).await;
-                failures = if ended.was_ready { 0 } else { failures + 1 };
-                if let Some(command) = first.take() {
-                    let reason = match ended.reason {
-                        // What the connection met is not what the request met: that was not sent.
-                        AttemptError::Server { retry: RetryClass::Safe, message, .. } => {
-                            AttemptError::NotSent { reason: message }
-                        }
-                        reason => reason,
-                    };
-                    let _ = command.answer.send(Err(reason));
-                }
-            }
-            Err(reason) => {
-                failures += 1;
-                if let Some(command) = first.take() {
-                    let _ = command.answer.send(Err(reason));
-                }
-            }
-        }
-    }
-}
-
-/// A command that waits for a connection to be ready for it.
-struct First {
-    command: Option<Command>,
-    deadline: Instant,
-}
-
-impl First {
-    fn take(&mut self) -> Option<Command> {
-        self.command.take()
-    }
-}
-
-/// The next command whose deadline has not passed.
-async fn next_live(commands: &mut mpsc::Receiver<Command>) -> Option<First> {
-    loop {
-        let command = commands.recv().await?;
-        if command.deadline > Instant::now() {
-            return Some(First { deadline: command.deadline, command: Some(command) });
-        }
-        let _ = command.answer.send(Err(AttemptError::TimedOut { was_sent: false }));
-    }
-}
-
-async fn connect(options: &Options, deadline: Instant) -> Result<TcpStream, AttemptError> {
-    let mut reason = "no address was given".to_owned();
-    for address in &options.addresses {
-        let until = deadline.min(Instant::now() + options.connect_timeout);
-        match timeout_at(until, TcpStream::connect(address.as_str())).await {
-            Ok(Ok(stream)) => {
-                // Without it small requests wait for acknowledgements; the connection works either way.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Ok(Err(error)) => reason = format!("{address}: {error}"),
-            Err(_) => reason = format!("{address}: no connection in time"),
-        }
-    }
-    Err(AttemptError::NotSent { reason })
-}
-
-/// Drives one connection until it ends.
-async fn drive(
-    options: &Options,
-    cluster: &Arc<OnceLock<ClusterId>>,
-    core: Option<CoreIndex>,
-    stream: TcpStream,
-    first: &mut First,
-    commands: &mut mpsc::Receiver<Command>,
-) -> Ended {
-    let mut connection = Connection::new(options.handshake.clone(), Arc::clone(cluster), core, random::bytes());
-    let mut written = 0;
-    let mut was_ready = false;
-    // How many answers the last read brought.
-    let mut answered = 0;
-    let mut buffer = vec![0; 64 * 1024];
-    let mut events = Vec::new();
-    let handshake_until = Instant::now() + options.connect_timeout;
-    let mut expire_at = Instant::now() + EXPIRY_INTERVAL;
-    let reason = loop {
-        if connection.has_room()
-            && let Some(command) = first.take()
-        {
-            submit(&mut connection, command);
-        }
-        while connection.has_room()
-            && let Ok(command) = commands.try_recv()
-        {
-            submit(&mut connection, command);
-        }
-        if connection.is_going_away() && connection.in_flight() == 0 {
-            break AttemptError::NotSent { reason: "the server is shutting down".to_owned() };
-        }
-        match write_some(&stream, &mut connection.outbound, &mut written) {
-            Ok(()) => {}
-            Err(error) => break AttemptError::NotSent { reason: error.to_string() },
-        }
-        let wake_at = match was_ready {
-            true => (connection.in_flight() > 0).then_some(expire_at),
-            false => Some(handshake_until.min(first.deadline)),
         };
-        let takes_commands = was_ready && connection.has_room();
-        tokio::select! {
-            readable = stream.readable() => {
-                let outcome = readable.and_then(|()| stream.try_read(&mut buffer));
-                match outcome {
-                    Ok(0) => break AttemptError::NotSent { reason: "the server closed the connection".to_owned() },
-                    Ok(length) => {
-                        if let Err(error) = connection.receive(&buffer[..length], &mut events) {
-                            break error;
-                        }
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => break AttemptError::NotSent { reason: error.to_string() },
+        let now = Instant::now();
+        if now >= deadline {
+            return Err(AttemptError::TimedOut { was_sent: false });
+        }
+        let id = shared.submit(&request, map_epoch, deadline, now);
+        // The lane has an outcome by the deadline, whatever happens.
+        Answer { shared, id: Some(id) }.await
+    }
+
+    /// What the last try to connect met, if it failed.
+    pub(crate) fn failure(&self) -> Option<AttemptError> {
+        self.handle.shared.with(|lane| lane.failure())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.is_closed.notify_one();
+    }
+}
+
+/// The outcome of a submitted request. Dropped before, it leaves the request to its fate.
+struct Answer<'a> {
+    shared: &'a Shared,
+    /// `None` once the outcome was given.
+    id: Option<RequestId>,
+}
+
+impl Future for Answer<'_> {
+    type Output = Result<Reply, AttemptError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let id = self.id.expect("an answer is not polled again");
+        let outcome = self.shared.with(|lane| lane.poll_outcome(id, context.waker()));
+        if outcome.is_ready() {
+            self.id = None;
+        }
+        outcome
+    }
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.shared.with(|lane| lane.leave(id));
+        }
+    }
+}
+
+impl Shared {
+    /// Works on the lane, and wakes callers after that.
+    fn with<R>(&self, work: impl FnOnce(&mut Lane) -> R) -> R {
+        let mut lane = self.lane.lock().expect("nobody panics while holding it");
+        let result = work(&mut lane);
+        let woken = lane.take_woken();
+        drop(lane);
+        for waker in woken {
+            waker.wake();
+        }
+        result
+    }
+
+    fn submit(&self, request: &Request<'_>, map_epoch: MapEpoch, deadline: Instant, now: Instant) -> RequestId {
+        let (was_idle, (id, is_news)) =
+            self.with(|lane| (lane.is_idle(), lane.submit(request, map_epoch, deadline, now)));
+        if was_idle {
+            self.has_calls.notify_one();
+        }
+        if is_news {
+            self.has_news.notify_one();
+        }
+        id
+    }
+}
+
+/// The task that has the socket.
+struct Task {
+    shared: Arc<Shared>,
+    options: Options,
+    core: Option<CoreIndex>,
+    map: Arc<Map>,
+}
+
+impl Drop for Task {
+    /// However the task ends, also with its runtime: nobody waits for it in vain.
+    fn drop(&mut self) {
+        self.shared.with(|lane| lane.close("the client is closed"));
+    }
+}
+
+async fn run(task: Task) {
+    tokio::select! {
+        () = task.serve() => {}
+        () = task.expire() => {}
+        () = task.shared.is_closed.notified() => {}
+    }
+}
+
+impl Task {
+    /// Keeps a connection while there is anything to send.
+    async fn serve(&self) {
+        let mut failures = 0_u32;
+        loop {
+            while !self.shared.with(|lane| lane.has_queued()) {
+                self.shared.has_news.notified().await;
+            }
+            if failures > 0 {
+                let delay = RECONNECT_DELAY_FIRST.saturating_mul(1 << failures.min(16)).min(RECONNECT_DELAY_MAX);
+                sleep(jittered(delay, random::number())).await;
+            }
+            let failed = match self.connect().await {
+                Ok(stream) => self.serve_connection(stream).await,
+                Err(reason) => Err(reason),
+            };
+            match failed {
+                Ok(()) => failures = 0,
+                Err(reason) => {
+                    failures += 1;
+                    self.shared.with(|lane| lane.fail_queued(&reason));
                 }
             }
-            _ = stream.writable(), if !connection.outbound.is_empty() => {}
-            command = commands.recv(), if takes_commands => match command {
-                Some(command) => {
-                    submit(&mut connection, command);
-                    if answered > 1 || connection.in_flight() > 1 {
-                        // Whoever else was woken by the same answers submits first, so that one write carries all of it.
+        }
+    }
+
+    /// Ends calls at their deadlines, whatever happens to the connection meanwhile.
+    async fn expire(&self) {
+        loop {
+            while self.shared.with(|lane| lane.is_idle()) {
+                self.shared.has_calls.notified().await;
+            }
+            sleep(EXPIRY_INTERVAL).await;
+            let is_dead = self.shared.with(|lane| {
+                lane.expire(Instant::now());
+                lane.is_dead
+            });
+            if is_dead {
+                self.shared.has_news.notify_one();
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<TcpStream, AttemptError> {
+        let mut reason = "no address was given".to_owned();
+        for address in &self.options.addresses {
+            let until = Instant::now() + self.options.connect_timeout;
+            match timeout_at(until, TcpStream::connect(address.as_str())).await {
+                Ok(Ok(stream)) => {
+                    // Without it small requests wait for acknowledgements; the connection works either way.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => reason = format!("{address}: {error}"),
+                Err(_) => reason = format!("{address}: no connection in time"),
+            }
+        }
+        Err(AttemptError::NotSent { reason })
+    }
+
+    /// Has a connection from its handshake to its end; an error if it was never ready.
+    async fn serve_connection(&self, stream: TcpStream) -> Result<(), AttemptError> {
+        let config = self.options.handshake.clone();
+        let map = Arc::clone(&self.map);
+        self.shared.with(|lane| lane.connect(config, self.core, map, random::bytes(), Instant::now()));
+        let mut was_ready = false;
+        let reason = self.drive(stream, &mut was_ready).await;
+        self.shared.with(|lane| lane.disconnect(&reason));
+        if !was_ready {
+            return Err(reason);
+        }
+        // A server that was away may come back with another number of cores, which its map's epoch does not tell.
+        self.map.forget();
+        Ok(())
+    }
+
+    /// Moves bytes between lane and socket until the connection ends; tells why it did.
+    async fn drive(&self, mut stream: TcpStream, was_ready: &mut bool) -> AttemptError {
+        let (mut incoming, outgoing) = stream.split();
+        let mut reader = FrameReader::with_read_size(HANDSHAKE_BODY_SIZE_BYTES_MAX, READ_SIZE_BYTES);
+        let mut unsent = Unsent::default();
+        let not_sent = |reason: &str| AttemptError::NotSent { reason: reason.to_owned() };
+        // The end of the handshake's time, and then of the grace of a server that goes away.
+        let mut until = Some(Instant::now() + self.options.connect_timeout);
+        loop {
+            let state = self.shared.with(|lane| {
+                let is_dead = lane.is_dead;
+                let connection = lane.connection().expect("it is driven");
+                State {
+                    is_refilled: unsent.refill(&mut connection.outbound),
+                    is_ready: connection.is_ready(),
+                    grace: connection.grace,
+                    is_owed: connection.is_owed(),
+                    is_dead,
+                }
+            });
+            if state.is_dead {
+                return not_sent("the server is silent");
+            }
+            if state.is_ready && !*was_ready {
+                *was_ready = true;
+                until = None;
+            }
+            if let Some(grace) = state.grace {
+                if !state.is_owed {
+                    return not_sent("the server is shutting down");
+                }
+                until = until.or_else(|| Some(Instant::now() + grace));
+            }
+            if let Err(error) = unsent.write(&outgoing) {
+                return not_sent(&error.to_string());
+            }
+            if unsent.is_empty() && !state.is_refilled {
+                // Callers left more behind the bytes that are gone now, and told of it before.
+                continue;
+            }
+            tokio::select! {
+                biased;
+                received = incoming.read_buf(reader.buffer_for_read()) => {
+                    match received {
+                        Ok(0) => return not_sent("the server closed the connection"),
+                        Ok(_) => {}
+                        Err(error) => return not_sent(&error.to_string()),
+                    }
+                    if let Err(error) = self.shared.with(|lane| lane.receive(&mut reader, Instant::now())) {
+                        return error;
+                    }
+                }
+                _ = outgoing.writable(), if !unsent.is_empty() => {}
+                () = self.shared.has_news.notified() => {
+                    // The caller that woke this task is one of many as a rule, since answers arrive together. The others go first, so
+                    // that one write carries what all of them ask for: a write costs more than everything else about a request.
+                    if self.shared.with(|lane| lane.has_several()) {
                         tokio::task::yield_now().await;
                     }
                 }
-                None => break AttemptError::NotSent { reason: "the client is closed".to_owned() },
-            },
-            () = sleep_until(wake_at) => {
-                if !was_ready {
-                    break AttemptError::NotSent { reason: "the handshake took too long".to_owned() };
+                () = sleep_until(until) => match *was_ready {
+                    true => return not_sent("the server went away without its answers"),
+                    false => return not_sent("the handshake took too long"),
                 }
-                expire(&mut connection);
-                expire_at = Instant::now() + EXPIRY_INTERVAL;
             }
         }
-        if !events.is_empty() {
-            answered = events.len();
+    }
+}
+
+/// What whoever drives a connection looks at between two steps.
+struct State {
+    is_refilled: bool,
+    is_ready: bool,
+    grace: Option<Duration>,
+    is_owed: bool,
+    is_dead: bool,
+}
+
+/// Bytes on their way to the socket.
+#[derive(Default)]
+struct Unsent {
+    bytes: Vec<u8>,
+    /// Invariant: `written <= bytes.len()`.
+    written: usize,
+}
+
+impl Unsent {
+    fn is_empty(&self) -> bool {
+        self.written == self.bytes.len()
+    }
+
+    /// Takes over `outbound` if all of the last is written, and tells whether. The two buffers take turns, unless large values made one
+    /// large.
+    fn refill(&mut self, outbound: &mut Vec<u8>) -> bool {
+        if !self.is_empty() {
+            return false;
         }
-        for event in events.drain(..) {
-            match event {
-                Event::Ready => was_ready = true,
-                Event::Answered(waiting, outcome) => {
-                    // A caller that has gone away wants no answer.
-                    let _ = waiting.answer.send(outcome);
-                }
-                Event::GoAway => {}
+        self.written = 0;
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_SIZE_BYTES);
+        std::mem::swap(&mut self.bytes, outbound);
+        true
+    }
+
+    /// Writes as much as the socket takes now.
+    fn write(&mut self, socket: &WriteHalf<'_>) -> std::io::Result<()> {
+        while !self.is_empty() {
+            match socket.try_write(&self.bytes[self.written..]) {
+                Ok(length) => self.written += length,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
-    };
-    // What was submitted may have reached the server.
-    for waiting in connection.into_unanswered() {
-        let reason = match &reason {
-            AttemptError::NotSent { reason } => reason.clone(),
-            other => format!("{other:?}"),
-        };
-        let _ = waiting.answer.send(Err(AttemptError::Broken { reason }));
+        Ok(())
     }
-    Ended { reason, was_ready }
-}
-
-fn submit(connection: &mut Connection<Waiting>, command: Command) {
-    let Command { request, map_epoch, deadline, answer } = command;
-    let remaining = deadline.saturating_duration_since(Instant::now());
-    if remaining.is_zero() {
-        let _ = answer.send(Err(AttemptError::TimedOut { was_sent: false }));
-        return;
-    }
-    let deadline_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX).max(1);
-    connection.submit(Waiting { answer, deadline }, &request, map_epoch, deadline_ms);
-}
-
-fn expire(connection: &mut Connection<Waiting>) {
-    let now = Instant::now();
-    for late in connection.take_late(|waiting| waiting.deadline <= now) {
-        let _ = late.answer.send(Err(AttemptError::TimedOut { was_sent: true }));
-    }
-}
-
-/// Writes as much as the socket takes now.
-fn write_some(stream: &TcpStream, outbound: &mut Vec<u8>, written: &mut usize) -> io::Result<()> {
-    while *written < outbound.len() {
-        match stream.try_write(&outbound[*written..]) {
-            Ok(length) => *written += length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
-    outbound.clear();
-    *written = 0;
-    Ok(())
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -5,6 +5,7 @@ use std::fmt;
 use flatbuffers::InvalidFlatbuffer;
 
 use crate::error_code::ErrorCode;
+use crate::limits::KEY_LENGTH_MAX;
 use crate::opcode::Opcode;
 
 /// A body that was received whole, but is refused. Nothing of it was executed.
@@ -24,6 +25,11 @@ pub enum BodyError {
     },
     /// A key of no byte, or of too many.
     KeyLength {
+        /// Its length, bytes.
+        length: usize,
+    },
+    /// A bound of a scan that is longer than any key's successor.
+    ScanKeyLength {
         /// Its length, bytes.
         length: usize,
     },
@@ -83,7 +89,7 @@ impl BodyError {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::KeyLength { .. } => ErrorCode::BadKey,
+            Self::KeyLength { .. } | Self::ScanKeyLength { .. } => ErrorCode::BadKey,
             Self::TooLarge { .. } => ErrorCode::TooLarge,
             Self::Slot { .. } => ErrorCode::BadSlot,
             Self::Unsupported { .. } => ErrorCode::Unsupported,
@@ -111,7 +117,12 @@ impl fmt::Display for BodyError {
                 write!(formatter, "body: {needed} bytes needed, {found} there")
             }
             Self::Trailing { bytes } => write!(formatter, "body: {bytes} bytes after its end"),
-            Self::KeyLength { length } => write!(formatter, "a key of {length} bytes; 1 to 4096 are allowed"),
+            Self::KeyLength { length } => {
+                write!(formatter, "a key of {length} bytes; 1 to {KEY_LENGTH_MAX} are allowed")
+            }
+            Self::ScanKeyLength { length } => {
+                write!(formatter, "a scan's bound of {length} bytes; at most {} are allowed", KEY_LENGTH_MAX + 1)
+            }
             Self::TooLarge { what, found, limit } => write!(formatter, "{what} of {found}; the limit is {limit}"),
             Self::Slot { expected, found } => write!(formatter, "slot {found} named, but the key's is {expected}"),
             Self::Field { field, found } => write!(formatter, "{field} cannot be {found}"),

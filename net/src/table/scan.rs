@@ -117,9 +117,9 @@ impl<'a> ScanRequest<'a> {
     /// be named (the key itself with a zero byte behind it). Empty means "no bound".
     ///
     /// # Errors
-    /// [`BodyError::KeyLength`] if it is longer.
+    /// [`BodyError::ScanKeyLength`] if it is longer.
     pub fn check_scan_key(key: &[u8]) -> Result<(), BodyError> {
-        if key.len() > KEY_LENGTH_MAX + 1 { Err(BodyError::KeyLength { length: key.len() }) } else { Ok(()) }
+        if key.len() > KEY_LENGTH_MAX + 1 { Err(BodyError::ScanKeyLength { length: key.len() }) } else { Ok(()) }
     }
 }
 

@@ -1,0 +1,356 @@
+//! A lane leads to one core: its callers' requests, the connection they go over, and what became of each. No socket and no clock.
+//!
+//! A request is encoded when it is submitted: into the connection's outbound bytes if there is room, else into a frame of its own that waits
+//! for room or for the next connection. Its answer is decoded when it arrives, and waits for its caller.
+//!
+//! Touched by callers and by the task that has the socket, under one lock ([`Transport`](crate::transport::Transport)), which is held for
+//! the time of a few copies. Bounded by the permits that callers need. When a connection ends, what was sent on it is unknown, and
+//! what waits waits on.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use corelode_net::handshake::ClientConfig;
+use corelode_net::table::TableBuilder;
+use corelode_net::{CoreIndex, Frame, FrameReader, MapEpoch, RequestHead, RequestId, RequestIds};
+use tokio::time::Instant;
+
+use crate::connection::Connection;
+use crate::error::AttemptError;
+use crate::map::Map;
+use crate::request::{Expected, Reply, Request, decode_error};
+
+type Outcome = Result<Reply, AttemptError>;
+
+struct Call {
+    expected: Expected,
+    deadline: Instant,
+    progress: Progress,
+    outcome: Awaited,
+    waker: Option<Waker>,
+}
+
+/// How far a request got on its way to the server.
+enum Progress {
+    /// Its frame waits for room.
+    Queued(Vec<u8>),
+    /// It was sent on the present connection, and its answer is owed: it takes room until then, also if nobody waits any more.
+    InFlight { size_bytes: usize },
+    /// It was answered, or its connection ended, or it will not be sent.
+    Over,
+}
+
+enum Awaited {
+    /// The caller waits.
+    Yet,
+    /// The caller has not come for it yet.
+    Known(Outcome),
+    /// The caller was told, or went away.
+    NoMore,
+}
+
+/// The requests to one core and their connection.
+pub(crate) struct Lane {
+    ids: RequestIds,
+    tables: TableBuilder,
+    calls: HashMap<RequestId, Call, BuildHasherDefault<IdHasher>>,
+    /// Requests that wait to be sent, in order. Some may be gone: [`forget_gone`](Self::forget_gone) bounds those.
+    queue: VecDeque<RequestId>,
+    connection: Option<Connection>,
+    /// When the connection was made, or brought something last.
+    heard_at: Instant,
+    /// How long a server that owes answers may be silent before it is taken for dead.
+    silence_max: Duration,
+    /// Whether that has happened.
+    pub(crate) is_dead: bool,
+    /// Why the last connection failed before it was ready, if it did.
+    failure: Option<AttemptError>,
+    /// Why nothing is sent any more.
+    closed: Option<String>,
+    /// Callers to wake once the lock is released.
+    woken: Vec<Waker>,
+}
+
+impl Lane {
+    pub(crate) fn new(now: Instant, silence_max: Duration) -> Self {
+        Self {
+            ids: RequestIds::new(),
+            tables: TableBuilder::new(),
+            calls: HashMap::default(),
+            queue: VecDeque::new(),
+            connection: None,
+            heard_at: now,
+            silence_max,
+            is_dead: false,
+            failure: None,
+            closed: None,
+            woken: Vec::new(),
+        }
+    }
+
+    /// The connection, while there is one.
+    pub(crate) fn connection(&mut self) -> Option<&mut Connection> {
+        self.connection.as_mut()
+    }
+
+    /// What the last connection met before it was ready, if it failed: what a request that waits for one is told.
+    pub(crate) fn failure(&self) -> Option<AttemptError> {
+        self.failure.as_ref().map(AttemptError::for_unsent)
+    }
+
+    /// Whether anybody waits for anything.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Whether more than one call is under way, or answered and not picked up yet.
+    pub(crate) fn has_several(&self) -> bool {
+        self.calls.len() > 1
+    }
+
+    /// Whether requests wait to be sent.
+    pub(crate) fn has_queued(&self) -> bool {
+        self.queue.iter().any(|id| self.calls.contains_key(id))
+    }
+
+    /// Callers to wake, once the lock is released.
+    pub(crate) fn take_woken(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.woken)
+    }
+
+    /// Takes in a request. The flag tells whether whoever has the socket must look, which did not know yet that there is something to do.
+    pub(crate) fn submit(
+        &mut self,
+        request: &Request<'_>,
+        map_epoch: MapEpoch,
+        deadline: Instant,
+        now: Instant,
+    ) -> (RequestId, bool) {
+        let request_id = self.ids.next();
+        let remaining = deadline.saturating_duration_since(now);
+        let deadline_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX).max(1);
+        let head = RequestHead { request_id, map_epoch, deadline_ms };
+        let (mut outcome, mut is_news) = (Awaited::Yet, false);
+        let progress = if let Some(reason) = &self.closed {
+            outcome = Awaited::Known(Err(AttemptError::NotSent { reason: reason.clone() }));
+            Progress::Over
+        } else if let Some(connection) = self.connection.as_mut().filter(|connection| connection.has_room())
+            && self.queue.is_empty()
+        {
+            let before = connection.outbound.len();
+            request.encode(head, &mut self.tables, &mut connection.outbound);
+            let size_bytes = connection.outbound.len() - before;
+            connection.count_sent(size_bytes);
+            is_news = before == 0;
+            Progress::InFlight { size_bytes }
+        } else {
+            let mut frame = Vec::new();
+            request.encode(head, &mut self.tables, &mut frame);
+            self.queue.push_back(request_id);
+            is_news = self.connection.is_none();
+            Progress::Queued(frame)
+        };
+        let call = Call { expected: request.expected(), deadline, progress, outcome, waker: None };
+        self.calls.insert(request_id, call);
+        (request_id, is_news)
+    }
+
+    /// The outcome of a request, once; or wakes `waker` when it is there.
+    pub(crate) fn poll_outcome(&mut self, id: RequestId, waker: &Waker) -> Poll<Outcome> {
+        let call = self.calls.get_mut(&id).expect("a call stays until its caller has the outcome or leaves");
+        match std::mem::replace(&mut call.outcome, Awaited::NoMore) {
+            Awaited::Known(outcome) => {
+                self.remove_if_over(id);
+                Poll::Ready(outcome)
+            }
+            _ => {
+                call.outcome = Awaited::Yet;
+                match &mut call.waker {
+                    Some(known) => known.clone_from(waker),
+                    none => *none = Some(waker.clone()),
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The caller of a request leaves without its outcome.
+    pub(crate) fn leave(&mut self, id: RequestId) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.outcome = Awaited::NoMore;
+        if let Progress::Queued(_) = call.progress {
+            call.progress = Progress::Over;
+        }
+        self.remove_if_over(id);
+        self.forget_gone();
+    }
+
+    /// Begins a connection, with its handshake.
+    pub(crate) fn connect(
+        &mut self,
+        config: ClientConfig,
+        core: Option<CoreIndex>,
+        map: Arc<Map>,
+        nonce: [u8; 32],
+        now: Instant,
+    ) {
+        self.connection = Some(Connection::new(config, core, map, nonce, &mut self.tables));
+        self.heard_at = now;
+        self.is_dead = false;
+    }
+
+    /// Takes in the frames that have arrived.
+    ///
+    /// # Errors
+    /// The connection is of no further use. What was answered before is answered.
+    pub(crate) fn receive(&mut self, reader: &mut FrameReader, now: Instant) -> Result<(), AttemptError> {
+        self.heard_at = now;
+        loop {
+            let connection = self.connection.as_mut().expect("bytes arrive on a connection");
+            reader.set_body_limit(connection.body_size_bytes_max());
+            let frame = reader.next_frame().map_err(|error| AttemptError::Protocol { message: error.to_string() })?;
+            let Some(frame) = frame else { break };
+            if let Some(id) = connection.receive(&frame, &mut self.ids, &mut self.tables)? {
+                self.answer(id, &frame);
+            }
+        }
+        self.send_queued();
+        Ok(())
+    }
+
+    /// Ends what was to be answered by now.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        let is_ready = self.connection.as_ref().is_some_and(Connection::is_ready);
+        let failure = self.failure();
+        for call in self.calls.values_mut() {
+            if call.deadline > now || !matches!(call.outcome, Awaited::Yet) {
+                continue;
+            }
+            let error = match &call.progress {
+                Progress::InFlight { .. } => {
+                    // A peer that lost its power never closes its connections.
+                    self.is_dead |= now.saturating_duration_since(self.heard_at) >= self.silence_max;
+                    AttemptError::TimedOut { was_sent: true }
+                }
+                _ if is_ready => AttemptError::TimedOut { was_sent: false },
+                _ => failure
+                    .clone()
+                    .unwrap_or_else(|| AttemptError::NotSent { reason: "no connection in time".to_owned() }),
+            };
+            if let Progress::Queued(_) = call.progress {
+                call.progress = Progress::Over;
+            }
+            settle(call, Err(error), &mut self.woken);
+        }
+        self.forget_gone();
+    }
+
+    /// The connection ended: the fate of what was sent on it is unknown.
+    pub(crate) fn disconnect(&mut self, reason: &AttemptError) {
+        if self.connection.take().is_some_and(|connection| connection.is_ready()) {
+            self.failure = None;
+        }
+        self.calls.retain(|_, call| {
+            if let Progress::InFlight { .. } = call.progress {
+                call.progress = Progress::Over;
+                settle(call, Err(reason.for_sent()), &mut self.woken);
+            }
+            !matches!((&call.progress, &call.outcome), (Progress::Over, Awaited::NoMore))
+        });
+    }
+
+    /// No connection could be made: what waits for one is told why.
+    pub(crate) fn fail_queued(&mut self, reason: &AttemptError) {
+        self.failure = Some(reason.clone());
+        for id in self.queue.drain(..) {
+            if let Some(call) = self.calls.get_mut(&id) {
+                call.progress = Progress::Over;
+                settle(call, Err(reason.for_unsent()), &mut self.woken);
+            }
+        }
+    }
+
+    /// Nobody sends any more: everything ends, and what comes is refused.
+    pub(crate) fn close(&mut self, reason: &str) {
+        self.closed = Some(reason.to_owned());
+        let reason = AttemptError::NotSent { reason: reason.to_owned() };
+        self.disconnect(&reason);
+        self.fail_queued(&reason);
+    }
+
+    fn answer(&mut self, id: RequestId, frame: &Frame<'_>) {
+        // An id that is not under way on this connection is answered late, twice, or never was: its answer belongs to nobody.
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Progress::InFlight { size_bytes } = call.progress else { return };
+        call.progress = Progress::Over;
+        self.connection.as_mut().expect("answers arrive on a connection").count_answered(size_bytes);
+        if let Awaited::Yet = call.outcome {
+            let is_error = matches!(frame.inbound(), Ok(corelode_net::Inbound::Error(_)));
+            let outcome = if is_error { Err(decode_error(frame)) } else { call.expected.decode(frame) };
+            settle(call, outcome, &mut self.woken);
+        }
+        self.remove_if_over(id);
+    }
+
+    /// Sends what waits while there is room.
+    fn send_queued(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        while connection.has_room()
+            && let Some(id) = self.queue.pop_front()
+        {
+            let Some(call) = self.calls.get_mut(&id) else { continue };
+            let size_bytes = match &call.progress {
+                Progress::Queued(frame) => {
+                    connection.outbound.extend_from_slice(frame);
+                    frame.len()
+                }
+                _ => continue,
+            };
+            connection.count_sent(size_bytes);
+            call.progress = Progress::InFlight { size_bytes };
+        }
+    }
+
+    fn remove_if_over(&mut self, id: RequestId) {
+        if let Some(Call { progress: Progress::Over, outcome: Awaited::NoMore, .. }) = self.calls.get(&id) {
+            self.calls.remove(&id);
+        }
+    }
+
+    /// Forgets the places in the queue of requests that are gone, once they are most of it.
+    fn forget_gone(&mut self) {
+        if self.queue.len() > 2 * self.calls.len() {
+            self.queue.retain(|id| self.calls.contains_key(id));
+        }
+    }
+}
+
+/// Keeps an outcome for the caller, if it waits for one.
+fn settle(call: &mut Call, outcome: Outcome, woken: &mut Vec<Waker>) {
+    if let Awaited::Yet = call.outcome {
+        call.outcome = Awaited::Known(outcome);
+        woken.extend(call.waker.take());
+    }
+}
+
+/// Spreads request ids, which the lane itself counts up: nobody else chooses them, so that no better hash is needed.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a request id is one u64");
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // 2^64 divided by the golden ratio: neighbours land far apart (Knuth, The Art of Computer Programming 3, 6.4).
+        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+}
