@@ -11,7 +11,7 @@ use corelode_net::body::{
 };
 use corelode_net::handshake::{ClientConfig, ClientHandshake, Features, Nonce, VersionRange};
 use corelode_net::limits::BODY_SIZE_BYTES_MAX;
-use corelode_net::table::{Bind, ErrorReply, TableBuilder};
+use corelode_net::table::{Bind, ErrorReply, TableBuilder, encode_status_request, encode_topology_request};
 use corelode_net::{CoreIndex, FrameReader, Inbound, MapEpoch, Opcode, RequestHead, RequestId, slot_of};
 
 /// What became of a request.
@@ -128,6 +128,34 @@ impl WireClient {
         let head = self.head();
         GetRequest { slot: slot_of(key), key, level }.encode(head, &mut self.out);
         head.request_id
+    }
+
+    /// Queues a STATUS.
+    pub fn status(&mut self) -> RequestId {
+        let head = self.head();
+        encode_status_request(head, &mut self.out);
+        head.request_id
+    }
+
+    /// Queues a TOPOLOGY.
+    pub fn topology(&mut self) -> RequestId {
+        let head = self.head();
+        encode_topology_request(head, &mut self.out);
+        head.request_id
+    }
+
+    /// Sends what is queued but its last byte, which stays queued.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    ///
+    /// # Panics
+    /// If nothing is queued.
+    pub fn send_all_but_one(&mut self) -> io::Result<()> {
+        let last = self.out.pop().expect("something is queued");
+        self.send()?;
+        self.out.push(last);
+        Ok(())
     }
 
     /// Sends what is queued.

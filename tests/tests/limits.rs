@@ -1,4 +1,4 @@
-//! The longest keys and values there may be, and one byte more.
+//! The longest keys and values there may be, and what one client can take of the server's memory.
 
 use std::time::Duration;
 
@@ -139,5 +139,77 @@ fn answers_that_nobody_reads_take_bounded_memory() {
             assert!(reply == Reply::Found(value.clone()) || matches!(reply, Reply::Refused(_)), "another answer");
         }
     }
+    server.terminate();
+}
+
+/// STATUS is gathered over the cores, and TOPOLOGY is answered at once.
+#[test]
+fn words_about_the_server_that_nobody_reads_take_bounded_memory() {
+    const CONNECTIONS: u16 = 30;
+    const REQUESTS: usize = 3_000;
+    const GROWTH_BYTES_MAX: u64 = 200 * 1024 * 1024;
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let options = ServerOptions {
+        data_directory: scratch.path().join("data"),
+        cores: 2,
+        partitions: 64,
+        is_tiny: false,
+        is_without_ring: false,
+    };
+    let server = Server::start(&options);
+    let before = server.resident_bytes();
+    let mut deaf = Vec::new();
+    for number in 0..CONNECTIONS {
+        let mut client = WireClient::connect(server.address(), number % 2).expect("connects");
+        for _ in 0..REQUESTS {
+            match number % 3 {
+                0 => client.topology(),
+                _ => client.status(),
+            };
+        }
+        client.send().expect("the requests are small");
+        deaf.push(client);
+    }
+    // Long enough for all of it to be answered if nothing held it back.
+    std::thread::sleep(Duration::from_secs(2));
+    let growth = server.resident_bytes().saturating_sub(before);
+    assert!(growth < GROWTH_BYTES_MAX, "{CONNECTIONS} connections took {growth} bytes");
+    let mut client = WireClient::connect(server.address(), 0).expect("connects");
+    let read = client.call(|client| client.get(b"key", ReadLevel::Linearizable)).expect("served");
+    assert_eq!(read, Reply::Absent);
+    server.terminate();
+}
+
+#[test]
+fn frames_that_never_end_take_bounded_memory() {
+    const CONNECTIONS: usize = 300;
+    const GROWTH_BYTES_MAX: u64 = 200 * 1024 * 1024;
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let options = ServerOptions {
+        data_directory: scratch.path().join("data"),
+        cores: 1,
+        partitions: 4,
+        is_tiny: false,
+        is_without_ring: false,
+    };
+    let server = Server::start(&options);
+    let value = vec![7; VALUE_LENGTH_MAX];
+    let before = server.resident_bytes();
+    let mut slow = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut client = WireClient::connect(server.address(), 0).expect("connects");
+        client.put(b"slow", &value, 0, Durability::Synced);
+        client.send_all_but_one().expect("the server takes it in");
+        slow.push(client);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    let growth = server.resident_bytes().saturating_sub(before);
+    assert!(growth < GROWTH_BYTES_MAX, "{CONNECTIONS} frames took {growth} bytes\n{}", server.log());
+    // Who began last is served; who began first was given up for it.
+    let mut last = slow.pop().expect("there are many");
+    last.send().expect("served");
+    assert!(matches!(last.next_reply(), Ok((_, Reply::Written(_)))));
+    let first = &mut slow[0];
+    assert!(first.send().and_then(|()| first.next_reply()).is_err(), "the first connection is closed");
     server.terminate();
 }

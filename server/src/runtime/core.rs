@@ -266,19 +266,14 @@ async fn accept_loop(core: Rc<CoreRuntime>, listener: TcpListener) {
                     tracing::error!(%error, "no randomness for a handshake; the connection is refused");
                     continue;
                 }
-                // Without it small answers wait for the client's acknowledgements; the connection works either way.
-                let _ = stream.set_nodelay(true);
+                // The connection works without what cannot be set.
+                let _ = socket::tune(&stream);
                 let now = core.clock.now();
                 let opened = core.shard.borrow_mut().connection_opened(address.to_string(), nonce, now);
-                match opened {
-                    Some(id) => {
-                        connection::start(&core, id, stream);
-                        // The turn sets the timer by which a handshake must be complete.
-                        core.turn.raise();
-                    }
-                    None => {
-                        tracing::warn!(%address, "a connection is refused: there are as many as there may be, or the server is going")
-                    }
+                if let Some(id) = opened {
+                    connection::start(&core, id, stream);
+                    // The turn sets the timer by which a handshake must be complete.
+                    core.turn.raise();
                 }
             }
             Err(error) => {

@@ -5,12 +5,20 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::time::Duration;
 
+use monoio::net::TcpStream;
 use monoio::net::tcp::{TcpOwnedReadHalf, TcpOwnedWriteHalf};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, sockopt};
 
 /// Connections that wait to be accepted, at most.
 const BACKLOG: i32 = 1024;
+/// A connection that was silent for so long is asked whether its other end still lives.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// It is asked again after so long.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// A client that takes nothing of what is sent for so long is cut off, milliseconds.
+const UNTAKEN_TIMEOUT_MS: u32 = 120_000;
 
 /// A listener on `address`; several with `shares_port` may listen on one port, and the kernel spreads connections over them.
 pub(crate) fn listen(address: SocketAddr, shares_port: bool) -> io::Result<TcpListener> {
@@ -23,6 +31,20 @@ pub(crate) fn listen(address: SocketAddr, shares_port: bool) -> io::Result<TcpLi
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(TcpListener::from(socket))
+}
+
+/// Sets how an accepted connection behaves.
+pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
+    // SAFETY: the stream outlives the borrow of its descriptor.
+    let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+    // Without it small answers wait for the client's acknowledgements.
+    sockopt::set_tcp_nodelay(socket, true)?;
+    // A client whose machine lost its power never says goodbye.
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_user_timeout(socket, UNTAKEN_TIMEOUT_MS)?;
+    Ok(())
 }
 
 /// Takes a socket out of its ring. No operation on it is in flight, since both halves are here.

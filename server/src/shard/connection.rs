@@ -50,6 +50,10 @@ pub(crate) struct Connection {
     pub(crate) stage: Stage,
     pub(crate) role: Role,
     pub(crate) reader: FrameReader,
+    /// Bytes received and not yet taken out as frames, when last looked at.
+    pub(crate) input_bytes: usize,
+    /// Since when the frame at the end of the input is incomplete, on the shard's monotonic clock, milliseconds.
+    pub(crate) half_frame_since_ms: Option<u64>,
     pub(crate) output: Vec<u8>,
     /// Bytes that the driver has taken and not yet written.
     pub(crate) output_in_flight: usize,
@@ -75,6 +79,8 @@ impl Connection {
             stage,
             role,
             reader,
+            input_bytes: 0,
+            half_frame_since_ms: None,
             output: Vec::new(),
             output_in_flight: 0,
             requests_in_flight: 0,

@@ -11,10 +11,6 @@ use super::waiting::{AheadRead, OnceDurable, Parked, WriteWaiter};
 use super::{Failure, ForwardToken, Operation, OperationResult, ReadLevel, ReplyTo, Request, Shard};
 use crate::message::Message;
 
-/// What a read counts as in flight once its answer comes later than the request was looked at. Answers are smaller as a rule, and may be four times
-/// as large: the bounds of bytes in flight are kept up to that factor.
-const LATE_ANSWER_SIZE_BYTES: usize = 256 * 1024;
-
 impl<E: Environment> Shard<E> {
     /// Carries out an operation here, or has the core do it that owns the partition.
     pub(super) fn execute(&mut self, request: Request, operation: Operation<&[u8]>) {
@@ -84,24 +80,16 @@ impl<E: Environment> Shard<E> {
         self.scratch = value;
     }
 
-    /// Counts the answer to come as in flight: it may be large, and by then nobody asks whether the client takes its answers. A read that is answered
-    /// at once needs none of this, since the next one waits for room.
+    /// Counts the answer to come as in flight, on the core that has the client.
     fn charge_answer(&mut self, reply_to: &mut ReplyTo) {
-        let client = match reply_to {
-            ReplyTo::Client(client) => client,
+        const LIVES: &str = "a batch lives until its last item is done";
+        match reply_to {
+            ReplyTo::Client(client) => *client = self.with_answer_in_flight(*client),
             ReplyTo::Batch { batch, .. } => {
-                &mut self.batches.get_mut(batch).expect("a batch lives until its last item is done").client
+                let client = self.with_answer_in_flight(self.batches.get(batch).expect(LIVES).client);
+                self.batches.get_mut(batch).expect(LIVES).client = client;
             }
-            // It is counted where the client is.
-            ReplyTo::Peer { .. } => return,
-        };
-        if std::mem::replace(&mut client.is_answer_counted, true) {
-            return;
-        }
-        client.size_bytes += LATE_ANSWER_SIZE_BYTES;
-        self.bytes_in_flight += LATE_ANSWER_SIZE_BYTES;
-        if let Some(connection) = self.connections.get_mut(client.connection.0) {
-            connection.bytes_in_flight += LATE_ANSWER_SIZE_BYTES;
+            ReplyTo::Peer { .. } => {}
         }
     }
 

@@ -33,6 +33,15 @@ impl<E: Environment> Shard<E> {
         // The last turn may be long ago.
         self.now = now;
         if self.connections.len() >= self.config.limits.connections_max || self.is_draining {
+            if self.complaints.may_speak(now.monotonic_ms) {
+                let (open, is_draining) = (self.connections.len(), self.is_draining);
+                tracing::warn!(
+                    peer,
+                    open,
+                    is_draining,
+                    "a connection is refused: there are as many as there may be, or the server goes"
+                );
+            }
             return None;
         }
         self.counters.connections_accepted += 1;
@@ -74,6 +83,7 @@ impl<E: Environment> Shard<E> {
     /// The socket failed, or the driver is done with it.
     pub fn connection_closed(&mut self, id: ConnectionId) {
         let Some(removed) = self.connections.remove(id.0) else { return };
+        self.input_bytes -= removed.input_bytes;
         self.release_output(removed.output.len() + removed.output_in_flight);
         if matches!(removed.stage, Stage::Handshake(_)) {
             self.handshaking -= 1;
@@ -164,6 +174,7 @@ impl<E: Environment> Shard<E> {
     /// What goes with a connection that moves: its peer's address, role, the BIND to answer and the bytes not looked at.
     pub fn adopted_parts(&mut self, id: ConnectionId) -> Option<(String, Role, ReplyHead, Vec<u8>)> {
         let connection = self.connections.remove(id.0)?;
+        self.input_bytes -= connection.input_bytes;
         let Stage::Moving { head, .. } = connection.stage else { return None };
         Some((connection.peer, connection.role, head, connection.reader.into_leftover()))
     }
@@ -203,6 +214,7 @@ impl<E: Environment> Shard<E> {
         connection.is_listed_ready = false;
         connection.is_paused = false;
         let mut reader = std::mem::replace(&mut connection.reader, FrameReader::new(0));
+        let mut is_behind_a_frame = false;
         loop {
             let Some(connection) = self.connections.get_mut(id.0) else { return };
             if matches!(connection.stage, Stage::Closing | Stage::Moving { .. }) {
@@ -220,6 +232,7 @@ impl<E: Environment> Shard<E> {
             }
             match reader.next_frame() {
                 Ok(Some(frame)) => {
+                    is_behind_a_frame = true;
                     let is_admitted = self.handle_frame(id, &frame);
                     if is_admitted {
                         reader.set_body_limit(BODY_SIZE_BYTES_MAX);
@@ -233,6 +246,16 @@ impl<E: Environment> Shard<E> {
             }
         }
         let Some(connection) = self.connections.get_mut(id.0) else { return };
+        if matches!(connection.stage, Stage::Closing) {
+            reader = FrameReader::new(0);
+        }
+        self.input_bytes = self.input_bytes - connection.input_bytes + reader.pending_bytes();
+        connection.input_bytes = reader.pending_bytes();
+        connection.half_frame_since_ms = match connection.half_frame_since_ms {
+            _ if connection.is_paused || connection.input_bytes == 0 => None,
+            Some(since) if !is_behind_a_frame => Some(since),
+            _ => Some(self.now.monotonic_ms),
+        };
         connection.reader = reader;
         // A paused connection is read again once its frames were looked at.
         let is_leaving = matches!(connection.stage, Stage::Closing | Stage::Moving { .. });
@@ -243,6 +266,15 @@ impl<E: Environment> Shard<E> {
         // Even without output the driver looks whether the connection leaves.
         if self.departure(id).is_some() {
             self.list_writable(id);
+        }
+    }
+
+    /// Keeps the memory of frames that do not arrive whole in bounds: who began first and is not done is the slowest.
+    pub(super) fn give_up_half_frames(&mut self) {
+        while self.input_bytes > self.config.limits.half_frame_bytes_max {
+            let began = |key| Some((self.connections.get(key)?.half_frame_since_ms?, key));
+            let Some((_, slowest)) = self.connections.keys().filter_map(began).min() else { return };
+            self.close_with(ConnectionId(slowest), ErrorCode::Overloaded, "too much waits for the rest of its frame");
         }
     }
 
@@ -404,6 +436,8 @@ impl<E: Environment> Shard<E> {
                 self.handshaking -= 1;
             }
             connection.stage = Stage::Closing;
+            connection.half_frame_since_ms = None;
+            self.input_bytes -= std::mem::take(&mut connection.input_bytes);
             self.list_writable(id);
         }
     }

@@ -64,6 +64,8 @@ pub struct ShardLimits {
     pub connection: ConnectionLimits,
     /// Bytes of requests in flight over all connections; beyond it no further frames are looked at.
     pub bytes_in_flight_max: usize,
+    /// Bytes over all connections of frames that have not arrived whole; beyond it those that began first are given up with their connections.
+    pub half_frame_bytes_max: usize,
     /// Bytes of output over all connections; beyond it no further frames are looked at of those who have not taken all of theirs.
     pub output_bytes_max: usize,
     /// Connections open at once.
@@ -83,6 +85,7 @@ impl Default for ShardLimits {
         Self {
             connection: ConnectionLimits::default(),
             bytes_in_flight_max: 128 * 1024 * 1024,
+            half_frame_bytes_max: 128 * 1024 * 1024,
             output_bytes_max: 256 * 1024 * 1024,
             connections_max: 10_000,
             blocked_bytes_max: 32 * 1024 * 1024,
@@ -154,6 +157,8 @@ pub struct Shard<E: Environment> {
     /// Connections that have not completed their handshake.
     handshaking: usize,
     bytes_in_flight: usize,
+    /// Bytes received over all connections and not yet taken out as frames.
+    input_bytes: usize,
     /// Bytes of output over all connections that their clients have not taken.
     output_bytes: usize,
     /// Connections that wait for bytes in flight, or of output, to become fewer.
@@ -212,6 +217,7 @@ impl<E: Environment> Shard<E> {
             connections: Slab::default(),
             handshaking: 0,
             bytes_in_flight: 0,
+            input_bytes: 0,
             output_bytes: 0,
             stalled: Vec::new(),
             ready: Vec::new(),
@@ -254,6 +260,7 @@ impl<E: Environment> Shard<E> {
         for connection in std::mem::take(&mut self.ready) {
             self.look_at_frames(connection);
         }
+        self.give_up_half_frames();
         self.retry_blocked();
         self.tick();
         self.store.seal(&mut self.outcomes);

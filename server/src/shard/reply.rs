@@ -9,6 +9,10 @@ use super::execute::durability_on_wire;
 use super::{ClientReply, ConnectionId, Core, OperationResult, ReplyTo, ScanPageResult, Shard};
 use crate::message::Message;
 
+/// What a read counts as in flight once its answer comes later than the request was looked at. Answers are smaller as a rule, and may be four times
+/// as large: the bounds of bytes in flight are kept up to that factor.
+const LATE_ANSWER_SIZE_BYTES: usize = 256 * 1024;
+
 impl<E: Environment> Shard<E> {
     /// Counts a request in: from here until its [answer](Self::answer) it is in flight.
     pub(super) fn begin_request(
@@ -24,6 +28,19 @@ impl<E: Environment> Shard<E> {
             connection.bytes_in_flight += size_bytes;
         }
         ClientReply { connection, head, size_bytes, is_answer_counted: false }
+    }
+
+    /// Counts the answer to come as in flight, too: it may be large, and once it comes nobody asks whether the client takes its answers. A request
+    /// that is answered at once needs none of this, since the next one waits for room.
+    pub(super) fn with_answer_in_flight(&mut self, mut client: ClientReply) -> ClientReply {
+        if !std::mem::replace(&mut client.is_answer_counted, true) {
+            client.size_bytes += LATE_ANSWER_SIZE_BYTES;
+            self.bytes_in_flight += LATE_ANSWER_SIZE_BYTES;
+            if let Some(connection) = self.connections.get_mut(client.connection.0) {
+                connection.bytes_in_flight += LATE_ANSWER_SIZE_BYTES;
+            }
+        }
+        client
     }
 
     /// Counts a request out and encodes its answer. A connection that is gone by now gets none.

@@ -42,6 +42,7 @@ impl<E: Environment> Shard<E> {
 
     pub(super) fn gather_status(&mut self, client: ClientReply) {
         let token = self.next_token();
+        let client = self.with_answer_in_flight(client);
         let others = self.config.map.cores() - 1;
         let gathering = StatusGathering { client, cores: Vec::new(), missing: usize::from(others) + 1 };
         self.statuses.insert(token, gathering);
