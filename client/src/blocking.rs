@@ -116,6 +116,14 @@ pub struct Scan {
     runtime: Arc<Runtime>,
 }
 
+impl Scan {
+    /// As [`Scan::newer_revisions`](crate::Scan::newer_revisions).
+    #[must_use]
+    pub fn newer_revisions(&self) -> u64 {
+        self.scan.newer_revisions()
+    }
+}
+
 impl Iterator for Scan {
     type Item = Result<Row>;
 

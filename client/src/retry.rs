@@ -36,6 +36,8 @@ pub(crate) fn decide(error: &AttemptError, is_write: bool, attempt: u32) -> Deci
         } => Decision::RefreshAndRetryWithin(delay),
         // The deadline that passed is the caller's own.
         AttemptError::Server { code: Some(ErrorCode::DeadlineExceeded), .. } => Decision::GiveUp,
+        // What is safe to repeat is the scan, from where it was, at another revision: its caller decides.
+        AttemptError::Server { code: Some(ErrorCode::SnapshotExpired), .. } => Decision::GiveUp,
         AttemptError::Server { retry: RetryClass::Safe, .. } => Decision::RetryWithin(delay),
         AttemptError::Server { retry: RetryClass::Unknown, .. } if !is_write => Decision::RetryWithin(delay),
         _ => Decision::GiveUp,

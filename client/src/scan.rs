@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use corelode_net::table::ScanRequest;
-use corelode_net::{PartitionId, Revision, SnapshotToken};
+use corelode_net::{ErrorCode, PartitionId, Revision, SnapshotToken};
 
 use crate::client::{Client, invalid, unexpected};
 use crate::error::{Error, Result};
@@ -28,6 +28,9 @@ pub struct ScanOptions {
     pub limit: Option<u64>,
     /// Whether to leave the values out.
     pub keys_only: bool,
+    /// Whether to go on at a newer revision of a partition if the server no longer holds that of its first page, because the rows were taken
+    /// too slowly or the server was restarted. Otherwise that is an error.
+    pub at_newer_revisions: bool,
 }
 
 /// A partition on its way.
@@ -45,19 +48,20 @@ pub struct Scan {
     /// The next key of each cursor that has rows.
     heads: BinaryHeap<Reverse<(Vec<u8>, usize)>>,
     remaining: u64,
+    newer_revisions: u64,
 }
 
 impl Scan {
     pub(crate) fn new(client: Client, options: ScanOptions) -> Self {
         let remaining = options.limit.unwrap_or(u64::MAX);
-        Self { client, options, cursors: None, heads: BinaryHeap::new(), remaining }
+        Self { client, options, cursors: None, heads: BinaryHeap::new(), remaining, newer_revisions: 0 }
     }
 
     /// The next row in key order, `None` behind the last.
     ///
     /// # Errors
     /// See [`Error`]. A snapshot that the server no longer holds, because the scan was left alone for too long, is refused with
-    /// `SNAPSHOT_EXPIRED`: start again behind the last key seen.
+    /// `SNAPSHOT_EXPIRED`, unless the scan may go on [at a newer revision](ScanOptions::at_newer_revisions).
     pub async fn next(&mut self) -> Result<Option<Row>> {
         if self.remaining == 0 {
             self.release().await;
@@ -70,13 +74,20 @@ impl Scan {
         let cursors = self.cursors.as_mut().expect("opened above");
         let row = cursors[number].rows.pop_front().expect("a cursor with a head has a row");
         if cursors[number].rows.is_empty() {
-            fill(&self.client, &mut cursors[number]).await?;
+            let cursor = &mut cursors[number];
+            self.newer_revisions += fill(&self.client, cursor, self.options.at_newer_revisions).await?;
         }
         if let Some(first) = cursors[number].rows.front() {
             self.heads.push(Reverse((first.key.clone(), number)));
         }
         self.remaining -= 1;
         Ok(Some(row))
+    }
+
+    /// How often the scan had to go on at a newer revision of a partition.
+    #[must_use]
+    pub fn newer_revisions(&self) -> u64 {
+        self.newer_revisions
     }
 
     /// Reads the first page of every partition.
@@ -99,15 +110,16 @@ impl Scan {
                 revision: Revision(0),
                 snapshot: SnapshotToken(0),
             };
-            let client = self.client.clone();
+            let (client, at_newer_revisions) = (self.client.clone(), self.options.at_newer_revisions);
             tasks.spawn(async move {
                 let mut cursor = Cursor { partition, rows: VecDeque::new(), next: Some(request) };
-                fill(&client, &mut cursor).await.map(|()| cursor)
+                fill(&client, &mut cursor, at_newer_revisions).await.map(|newer| (cursor, newer))
             });
         }
         let mut cursors = Vec::new();
         while let Some(joined) = tasks.join_next().await {
-            let cursor = joined.map_err(|error| Error::Protocol { message: error.to_string() })??;
+            let (cursor, newer) = joined.map_err(|error| Error::Protocol { message: error.to_string() })??;
+            self.newer_revisions += newer;
             if let Some(first) = cursor.rows.front() {
                 self.heads.push(Reverse((first.key.clone(), cursors.len())));
             }
@@ -128,18 +140,25 @@ impl Scan {
     }
 }
 
-/// Fetches pages until the cursor has rows or is done.
-async fn fill(client: &Client, cursor: &mut Cursor) -> Result<()> {
+/// Fetches pages until the cursor has rows or is done. Answers how often it had to go on at a newer revision.
+async fn fill(client: &Client, cursor: &mut Cursor, at_newer_revisions: bool) -> Result<u64> {
+    let mut newer_revisions = 0;
     while cursor.rows.is_empty() {
-        let Some(request) = cursor.next.take() else { return Ok(()) };
-        let page = match client.page(&request).await? {
-            Reply::Page(page) => page,
-            other => return Err(unexpected(&other)),
+        let Some(request) = cursor.next.take() else { break };
+        let page = match client.page(&request).await {
+            Ok(Reply::Page(page)) => page,
+            Ok(other) => return Err(unexpected(&other)),
+            Err(Error::Refused { code: Some(ErrorCode::SnapshotExpired), .. }) if at_newer_revisions => {
+                newer_revisions += 1;
+                cursor.next = Some(PageRequest { revision: Revision(0), snapshot: SnapshotToken(0), ..request });
+                continue;
+            }
+            Err(error) => return Err(error),
         };
         let Page { rows, revision, snapshot, resume_key } = page;
         cursor.rows = rows.into();
         cursor.next =
             resume_key.map(|start| PageRequest { start, revision, snapshot, row_limit: PAGE_ROWS, ..request });
     }
-    Ok(())
+    Ok(newer_revisions)
 }

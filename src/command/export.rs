@@ -13,7 +13,7 @@ use corelode_client::ScanOptions;
 use super::{
     connection::{ConnectionArguments, Failure},
     key::bytes_of,
-    scan::ttl_ms,
+    scan::{ttl_ms, warn_of_newer_revisions},
 };
 use crate::{
     exit::Exit,
@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failur
     let format = arguments.format.or_else(|| Format::of_file(&arguments.file)).ok_or_else(|| {
         Failure::usage("the format is not clear: give --format, or a file that ends in .ndjson or .tsv")
     })?;
-    let options = ScanOptions { prefix, ..ScanOptions::default() };
+    let options = ScanOptions { prefix, at_newer_revisions: true, ..ScanOptions::default() };
     if arguments.file == Path::new("-") {
         let written = write_records(arguments, url, options, format, io::stdout().lock());
         return written.map(|_| Exit::Done);
@@ -92,7 +92,8 @@ fn write_records(
     let fail = |error: io::Error| Failure::file(&arguments.file, &error);
     let mut writer = RecordWriter::new(BufWriter::new(output), format);
     let mut count = 0;
-    for row in arguments.connection.client(url)?.scan(options) {
+    let mut rows = arguments.connection.client(url)?.scan(options);
+    for row in &mut rows {
         let row = row?;
         let ttl_ms = match format {
             Format::Ndjson => ttl_ms(row.found.deadline_ms),
@@ -104,6 +105,7 @@ fn write_records(
         }
         count += 1;
     }
+    warn_of_newer_revisions(rows.newer_revisions());
     match writer.into_inner().flush() {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(fail(error)),
         _ => Ok(count),

@@ -69,20 +69,33 @@ pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failur
         prefix: word(&arguments.prefix)?,
         limit: arguments.limit.map(NonZeroU64::get),
         keys_only: arguments.keys_only,
+        at_newer_revisions: true,
     };
     let mut output = BufWriter::new(io::stdout().lock());
-    for row in arguments.connection.client(url)?.scan(options) {
+    let mut rows = arguments.connection.client(url)?.scan(options);
+    for row in &mut rows {
         match write_row(&mut output, arguments, &row?) {
             // A reader that has seen enough, as `head` does, ends the listing.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
             written => written.map_err(|error| Failure::file("standard output".as_ref(), &error))?,
         }
     }
+    warn_of_newer_revisions(rows.newer_revisions());
     match output.flush() {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::file("standard output".as_ref(), &error))
         }
         _ => Ok(Exit::Done),
+    }
+}
+
+/// Says that what was listed was not all there at one time.
+pub(super) fn warn_of_newer_revisions(count: u64) {
+    if count > 0 {
+        eprintln!(
+            "warning: {count} times the server no longer held the revision that a partition was being read at, and the rest was read at a newer one: \
+             the output was taken too slowly, or the server was restarted"
+        );
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use corelode_client::{
-    BatchOutcome, Client, Durability, Error, Operation, Options, Role, ScanOptions, Secret, WriteOptions,
+    BatchOutcome, Client, Durability, Error, ErrorCode, Operation, Options, Role, ScanOptions, Secret, WriteOptions,
 };
 use corelode_tests::server::{Server, ServerOptions};
 
@@ -157,6 +157,58 @@ fn a_restart_costs_reads_time_and_writes_at_most_their_certainty() {
         assert!(unknown <= 1, "{key}: one write was under way, and {unknown} are unknown");
     }
     server.terminate();
+}
+
+/// The server that comes back gives the same snapshot numbers out again, for other revisions.
+#[test]
+fn a_scan_goes_on_over_a_restart_only_if_it_may_see_newer_revisions() {
+    const KEYS: usize = 16 * 1_000;
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let server = Server::start(&options(&scratch, false));
+    let address = server.address();
+    let client = client_of(address);
+    let runtime = runtime();
+    let write = async |value: &[u8]| {
+        let key = |number: &usize| format!("key-{number:05}").into_bytes();
+        let put = |number: &usize| Operation::Put { key: key(number), value: value.to_vec(), ttl_ms: None };
+        let numbers: Vec<usize> = (0..KEYS).collect();
+        for outcome in client.batch(numbers.iter().map(put).collect(), Durability::Synced).await.expect("served") {
+            outcome.expect("taken");
+        }
+    };
+    runtime.block_on(async {
+        write(b"before").await;
+        let mut strict = client.scan(ScanOptions::default());
+        let mut lenient = client.scan(ScanOptions { at_newer_revisions: true, ..ScanOptions::default() });
+        for scan in [&mut strict, &mut lenient] {
+            assert_eq!(scan.next().await.expect("served").expect("a row").key, b"key-00000");
+        }
+        server.kill();
+        let server = Server::start_at(&options(&scratch, false), address, &scratch.path().join("data.log"));
+        write(b"after").await;
+        let mut others: Vec<_> = (0..2).map(|_| client.scan(ScanOptions::default())).collect();
+        for other in &mut others {
+            other.next().await.expect("served");
+        }
+        let error = loop {
+            match strict.next().await {
+                Ok(row) => assert_eq!(row.expect("not the end").found.value, b"before"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, Error::Refused { code: Some(ErrorCode::SnapshotExpired), .. }), "{error}");
+        let mut keys = vec!["key-00000".to_owned()];
+        let mut after = 0;
+        while let Some(row) = lenient.next().await.expect("served") {
+            after += usize::from(row.found.value == b"after");
+            keys.push(String::from_utf8(row.key).expect("UTF-8"));
+        }
+        let all: Vec<_> = (0..KEYS).map(|number| format!("key-{number:05}")).collect();
+        assert!(keys == all, "every key once and in order");
+        assert_eq!(lenient.newer_revisions(), 16, "once in each partition");
+        assert!(after > 0, "the rest is read at the newer revision");
+        server.terminate();
+    });
 }
 
 #[test]

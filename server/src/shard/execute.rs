@@ -121,7 +121,7 @@ impl<E: Environment> Shard<E> {
 
     pub(super) fn fail_damaged(&mut self, request: Request, corruption: &Corruption) {
         tracing::error!(%corruption, "a read met damage");
-        let failure = Failure { code: ErrorCode::Corruption, message: Some(corruption.to_string()) };
+        let failure = Failure::with_message(ErrorCode::Corruption, corruption.to_string());
         self.deliver(request.reply_to, OperationResult::Failed(failure));
     }
 

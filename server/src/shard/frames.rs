@@ -1,7 +1,7 @@
 //! Connections: what arrives on them, frame by frame, and what the driver may do with their sockets.
 
 use corelode_engine::env::Environment;
-use corelode_engine::ids::PartitionId;
+use corelode_engine::ids::{PartitionId, Revision};
 use corelode_engine::partition::Durability;
 use corelode_net::body::{BatchRequest, DeleteRequest, GetRequest, PutRequest};
 use corelode_net::handshake::{Nonce, ServerHandshake};
@@ -325,7 +325,7 @@ impl<E: Environment> Shard<E> {
             Ok(()) => {}
             Err(Refused::Code(code)) => self.deliver(reply_to, OperationResult::Failed(code.into())),
             Err(Refused::Body(error)) => {
-                let failure = Failure { code: error.code(), message: Some(error.to_string()) };
+                let failure = Failure::with_message(error.code(), error.to_string());
                 self.deliver(reply_to, OperationResult::Failed(failure));
                 if error.is_fatal() {
                     self.close(id);
@@ -478,6 +478,7 @@ fn page_request(request: &ScanRequest<'_>) -> ScanPageRequest {
         keys_only: request.keys_only,
         level: read_level(request.level),
         snapshot: request.snapshot.0,
+        revision: Revision(request.revision.0),
     }
 }
 

@@ -357,7 +357,7 @@ impl<E: Environment> Shard<E> {
                 Err(error) => {
                     let is_damaged = matches!(error, corelode_engine::Error::Corruption(_));
                     let code = if is_damaged { ErrorCode::Corruption } else { ErrorCode::Internal };
-                    let failure = Failure { code, message: Some(error.to_string()) };
+                    let failure = Failure::with_message(code, error.to_string());
                     self.deliver(parked.request.reply_to, OperationResult::Failed(failure));
                 }
             }

@@ -77,6 +77,8 @@ pub struct ScanPageRequest {
     pub level: ReadLevel,
     /// The snapshot to go on with; zero for a new one.
     pub snapshot: u64,
+    /// The revision that the snapshot is of, as its first page told; zero for a new one.
+    pub revision: Revision,
 }
 
 impl<B: AsRef<[u8]>> Operation<B> {
@@ -223,11 +225,20 @@ pub struct Failure {
     pub code: ErrorCode,
     /// More than the code's own sentence, where there is more to say.
     pub message: Option<String>,
+    /// Where a scan goes on whose snapshot is gone; empty for other failures.
+    pub resume_key: Vec<u8>,
+}
+
+impl Failure {
+    /// A failure that says more than its code's sentence does.
+    pub fn with_message(code: ErrorCode, message: String) -> Self {
+        Self { code, message: Some(message), resume_key: Vec::new() }
+    }
 }
 
 impl From<ErrorCode> for Failure {
     fn from(code: ErrorCode) -> Self {
-        Self { code, message: None }
+        Self { code, message: None, resume_key: Vec::new() }
     }
 }
 

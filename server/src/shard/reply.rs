@@ -130,7 +130,7 @@ fn encode_result(head: ReplyHead, result: &OperationResult<&[u8]>, tables: &mut 
                 Some(message) => ErrorReply::with_message(failure.code, message),
                 None => ErrorReply::new(failure.code),
             };
-            error.encode(head, tables, output);
+            ErrorReply { resume_key: &failure.resume_key, ..error }.encode(head, tables, output);
         }
     }
 }

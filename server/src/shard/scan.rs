@@ -10,7 +10,9 @@ use corelode_engine::tree::{ReadOptions, Walk};
 use corelode_net::ErrorCode;
 
 use super::waiting::OnceDurable;
-use super::{Operation, OperationResult, ReadLevel, Request, ScanPageRequest, ScanPageResult, ScannedRow, Shard};
+use super::{
+    Failure, Operation, OperationResult, ReadLevel, Request, ScanPageRequest, ScanPageResult, ScannedRow, Shard,
+};
 
 /// Some milliseconds of walking, the most that one page may keep a core from its other work.
 const ROWS_WALKED_MAX: usize = 8_192;
@@ -21,18 +23,18 @@ impl<E: Environment> Shard<E> {
             0 => self.store.hold_snapshot(request.partition, self.now.wall_ms),
             token => {
                 let id = SnapshotId(token);
-                match self.store.use_snapshot(request.partition, id, self.now.wall_ms) {
-                    Some(point) => (id, point),
-                    None => {
-                        let failure = ErrorCode::SnapshotExpired.into();
-                        return self.deliver(request.reply_to, OperationResult::Failed(failure));
-                    }
-                }
+                let point = self.store.use_snapshot(request.partition, id, self.now.wall_ms);
+                // A process that was started anew counts its snapshots anew, so that only the revision tells them apart.
+                let Some(point) = point.filter(|point| point.revision == page.revision) else {
+                    let failure = Failure { resume_key: page.start, ..ErrorCode::SnapshotExpired.into() };
+                    return self.deliver(request.reply_to, OperationResult::Failed(failure));
+                };
+                (id, point)
             }
         };
         let partition = self.store.partition(request.partition).expect("owned partitions are executed here");
         if page.level == ReadLevel::Linearizable && page.snapshot == 0 && !partition.is_all_durable() {
-            let page = ScanPageRequest { snapshot: snapshot.0, ..page };
+            let page = ScanPageRequest { snapshot: snapshot.0, revision: point.revision, ..page };
             self.wait_for_durability(request, OnceDurable::Scan(Box::new(page)));
             return;
         }
@@ -72,7 +74,8 @@ impl<E: Environment> Shard<E> {
                 self.finish_page(request, result);
             }
             Ok(Walk::Paused { resume_key, miss: Some(read) }) if result.rows.is_empty() => {
-                let page = ScanPageRequest { snapshot: snapshot.0, start: resume_key, ..page };
+                let held = ScanPageRequest { snapshot: snapshot.0, revision: point.revision, ..page };
+                let page = ScanPageRequest { start: resume_key, ..held };
                 self.wait_for_block(request, Operation::Scan(Box::new(page)), *read);
             }
             // What there is makes a page; the client comes back for the rest, which by then may be at hand.
