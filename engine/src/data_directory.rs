@@ -167,7 +167,7 @@ pub async fn open_data_directory<E: Environment>(
     if stored.is_none() {
         check_is_ours(environment, directory).await?;
     }
-    let identity = stored.unwrap_or_else(|| Identity::random(environment, options.partition_count));
+    let mut identity = stored.unwrap_or_else(|| Identity::random(environment, options.partition_count));
     let logs_directory = directory.join(LOGS_DIRECTORY);
     create_directory(environment, &logs_directory).await?;
     let mut opening = Opening {
@@ -180,18 +180,20 @@ pub async fn open_data_directory<E: Environment>(
             .map_err(|error| Error::io("probe", &logs_directory, error))?,
         report,
     };
-    let mut partitions =
-        opening.open_partitions(&directory.join(PARTITIONS_DIRECTORY), identity.partition_count).await?;
+    let mut partitions = opening.open_partitions(&directory.join(PARTITIONS_DIRECTORY), &identity).await?;
     let mut logs = opening.recover_logs(&partitions).await?;
     if opening.report.is_new {
         check_is_empty(directory, &partitions, &logs)?;
+        // A first start that did not end has named its logs already.
+        identity.incarnation = logs.iter().find_map(|log| log.recovered.incarnation).unwrap_or(identity.incarnation);
     }
+    check_belongs(&identity, &mut partitions, &logs)?;
     opening.take_streams(&mut partitions, &mut logs)?;
     // Only now is it known that manifests and logs agree. A manifest that was lost would make orphans of all its tables.
     for parts in &partitions {
         opening.remove_orphans(&parts.manifest, &parts.directory).await?;
     }
-    let cores = opening.distribute(partitions, logs).await?;
+    let cores = opening.distribute(&identity, partitions, logs).await?;
     if opening.report.is_new {
         // Every stream is in a log by now: from here on one that is not was lost.
         identity.write(environment, directory).await?;
@@ -214,33 +216,33 @@ struct FoundLog<F> {
 }
 
 impl<E: Environment> Opening<'_, E> {
-    async fn open_partitions(&mut self, directory: &Path, count: u16) -> Result<Vec<PartitionParts<E>>> {
+    async fn open_partitions(&mut self, directory: &Path, identity: &Identity) -> Result<Vec<PartitionParts<E>>> {
         create_directory(self.environment, directory).await?;
+        let count = identity.partition_count;
         let mut partitions = Vec::with_capacity(usize::from(count));
         for number in 0..count {
             let id = PartitionId(number);
             let path = directory.join(format!("{number:05}"));
             self.environment.create_directory(&path).await.map_err(|error| Error::io("create", &path, error))?;
-            partitions.push(self.open_partition(id, SlotRange::of_partition(number, count), path).await?);
+            let slots = SlotRange::of_partition(number, count);
+            let fresh = Manifest::new(id, slots, stream_of(id), identity.incarnation);
+            partitions.push(self.open_partition(fresh, path).await?);
         }
         sync_directory(self.environment, directory).await?;
         Ok(partitions)
     }
 
-    async fn open_partition(
-        &mut self,
-        id: PartitionId,
-        slots: SlotRange,
-        directory: PathBuf,
-    ) -> Result<PartitionParts<E>> {
+    /// `fresh` is the manifest of a partition that has none yet.
+    async fn open_partition(&mut self, fresh: Manifest, directory: PathBuf) -> Result<PartitionParts<E>> {
+        let (id, stream) = (fresh.partition, fresh.stream);
         let stored = Manifest::read(self.environment, &directory).await?;
         if stored.is_some() {
             // A process that was killed may have renamed it into place in the kernel's memory only. Tables that it does not name are
             // removed next, and log segments reused by what it says is flushed: before, it must be the one that a power cut leaves.
             sync_directory(self.environment, &directory).await?;
         }
-        let manifest = stored.unwrap_or_else(|| Manifest::new(id, slots, stream_of(id)));
-        if manifest.partition != id || manifest.stream != stream_of(id) {
+        let manifest = stored.unwrap_or(fresh);
+        if manifest.partition != id || manifest.stream != stream {
             let message = format!("the manifest is that of partition {}", manifest.partition);
             return Err(Error::corruption(&directory.join(crate::manifest::MANIFEST_FILE_NAME), 0, message));
         }
@@ -347,6 +349,7 @@ impl<E: Environment> Opening<'_, E> {
     /// Brings every stream into the log of the core that owns it now.
     async fn distribute(
         &mut self,
+        identity: &Identity,
         partitions: Vec<PartitionParts<E>>,
         mut logs: Vec<FoundLog<E::File>>,
     ) -> Result<Vec<CoreStart<E>>> {
@@ -363,7 +366,8 @@ impl<E: Environment> Opening<'_, E> {
         }
         sync_directory(self.environment, &self.logs_directory).await?;
         let retired: Vec<_> = logs.split_off(cores).into_iter().map(|log| log.directory).collect();
-        let mut starts: Vec<CoreStart<E>> = logs.into_iter().map(|log| self.core_start(log)).collect();
+        let mut starts: Vec<CoreStart<E>> =
+            logs.into_iter().map(|log| self.core_start(log, identity.incarnation)).collect();
         for parts in partitions {
             let core = usize::from(core_of(parts.manifest.partition, self.options.cores));
             self.bring_stream(&mut starts[core].log, &parts);
@@ -384,8 +388,8 @@ impl<E: Environment> Opening<'_, E> {
         Ok(starts)
     }
 
-    fn core_start(&self, log: FoundLog<E::File>) -> CoreStart<E> {
-        let (start, _) = log.recovered.into_start(self.log_mode);
+    fn core_start(&self, log: FoundLog<E::File>, incarnation: u64) -> CoreStart<E> {
+        let (start, _) = log.recovered.into_start(incarnation, self.log_mode);
         let options = self.options.store;
         CoreStart {
             options,
@@ -477,6 +481,35 @@ fn check_is_empty<E: Environment>(
     if has_tables || streams().any(|stream| stream.state.last.index.0 > 0) {
         let path = directory.join(IDENTITY_FILE_NAME);
         return Err(Error::corruption(&path, 0, "the identity is missing, but the directory holds data"));
+    }
+    Ok(())
+}
+
+/// Logs and manifests name the incarnation of the directory that they were written in: one out of another directory is refused.
+fn check_belongs<E: Environment>(
+    identity: &Identity,
+    partitions: &mut [PartitionParts<E>],
+    logs: &[FoundLog<E::File>],
+) -> Result<()> {
+    let foreign = |path: &Path, found: u64| {
+        let message = format!(
+            "this was written in the data directory of incarnation {found:016x}, and this one's is {:016x}: it was put here from another directory",
+            identity.incarnation
+        );
+        Err(Error::corruption(path, 0, message))
+    };
+    for log in logs {
+        match log.recovered.incarnation {
+            Some(found) if found != identity.incarnation => return foreign(&log.directory, found),
+            _ => {}
+        }
+    }
+    for PartitionParts { manifest, directory, .. } in partitions {
+        if manifest.version == 0 {
+            manifest.incarnation = identity.incarnation;
+        } else if manifest.incarnation != identity.incarnation {
+            return foreign(&directory.join(crate::manifest::MANIFEST_FILE_NAME), manifest.incarnation);
+        }
     }
     Ok(())
 }

@@ -36,6 +36,8 @@ pub struct Manifest {
     pub slots: SlotRange,
     /// The stream of its log entries.
     pub stream: StreamId,
+    /// The incarnation of the data directory that it belongs to.
+    pub incarnation: u64,
     /// Rises by one with each version.
     pub version: u64,
     /// The next table's number; every table that a version named has a smaller one.
@@ -49,11 +51,12 @@ pub struct Manifest {
 impl Manifest {
     /// The first version, of a tree without tables.
     #[must_use]
-    pub fn new(partition: PartitionId, slots: SlotRange, stream: StreamId) -> Self {
+    pub fn new(partition: PartitionId, slots: SlotRange, stream: StreamId, incarnation: u64) -> Self {
         Self {
             partition,
             slots,
             stream,
+            incarnation,
             version: 0,
             table_id_next: TableId(1),
             flushed: LogPosition::default(),
@@ -70,6 +73,7 @@ impl Manifest {
         body.put_u16(self.slots.last);
         body.put_u16(0);
         body.put_u64(self.stream.0);
+        body.put_u64(self.incarnation);
         body.put_u64(self.version);
         body.put_u64(self.table_id_next.0);
         body.put_u64(self.flushed.term.0);
@@ -152,6 +156,7 @@ fn decode_body(body: &[u8]) -> Option<Manifest> {
     let slots = SlotRange { first: fields.u16()?, last: fields.u16()? };
     fields.u16()?;
     let stream = StreamId(fields.u64()?);
+    let incarnation = fields.u64()?;
     let version = fields.u64()?;
     let table_id_next = TableId(fields.u64()?);
     let flushed = LogPosition { term: Term(fields.u64()?), index: LogIndex(fields.u64()?) };
@@ -166,5 +171,5 @@ fn decode_body(body: &[u8]) -> Option<Manifest> {
         tables.push((level, table));
     }
     let is_sane = fields.is_empty() && slots.first <= slots.last && slots.last < SlotRange::SLOT_COUNT;
-    is_sane.then_some(Manifest { partition, slots, stream, version, table_id_next, flushed, tables })
+    is_sane.then_some(Manifest { partition, slots, stream, incarnation, version, table_id_next, flushed, tables })
 }

@@ -2,7 +2,8 @@
 
 mod harness;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use corelode_engine::env::Environment;
 use corelode_engine::env::simulated::{CrashPolicy, Damage, DiskImage, SimulatedEnvironment, SimulationOptions};
@@ -82,18 +83,18 @@ fn a_log_segment_that_was_cut_short_is_named_or_was_free() {
     }
 }
 
-/// Four acknowledged writes in one log, a block each; with a marker behind them or without.
+/// Three acknowledged writes in one log, a block each; with a marker behind them or without.
 fn small_log(is_marked: bool) -> (DiskImage, History) {
     let environment = SimulatedEnvironment::new(SimulationOptions::in_order());
     let history = History::default();
     let ran = environment.run_until(async {
         let mut node = open_and_check(&environment, open_options(1), &history).await?;
-        for number in 0..4_u8 {
+        for number in 0..3_u8 {
             node.put(PartitionId(0), &[number], b"value").await.map_err(sentence)?;
         }
         if is_marked { node.mark_logs().await.map_err(sentence) } else { Ok(()) }
     });
-    ran.expect("no crash was planned").expect("four writes");
+    ran.expect("no crash was planned").expect("three writes");
     (environment.crash_image(CrashPolicy::DropUnsynced, 0), history)
 }
 
@@ -113,7 +114,7 @@ fn with_flip(image: &DiskImage, offset: u64) -> DiskImage {
 #[test]
 fn damage_in_the_middle_of_the_log_is_refused_with_file_and_offset() {
     let (image, history) = small_log(false);
-    for number in 0..3 {
+    for number in 0..2 {
         for within in [0, 70] {
             let message = read_everything(&with_flip(&image, block_of_write(number) + within), &history);
             let expected = format!("{SEGMENT} is damaged at offset {}: ", block_of_write(number));
@@ -125,8 +126,8 @@ fn damage_in_the_middle_of_the_log_is_refused_with_file_and_offset() {
 #[test]
 fn damage_in_the_last_batch_is_refused_if_a_marker_stands_behind_it() {
     let (image, history) = small_log(true);
-    let message = read_everything(&with_flip(&image, block_of_write(3) + 70), &history);
-    let expected = format!("{SEGMENT} is damaged at offset {}: ", block_of_write(3));
+    let message = read_everything(&with_flip(&image, block_of_write(2) + 70), &history);
+    let expected = format!("{SEGMENT} is damaged at offset {}: ", block_of_write(2));
     assert!(message.as_ref().is_err_and(|message| message.starts_with(&expected)), "{message:?}");
 }
 
@@ -134,7 +135,7 @@ fn damage_in_the_last_batch_is_refused_if_a_marker_stands_behind_it() {
 #[test]
 fn damage_in_the_last_batch_without_a_marker_is_cut_and_named() {
     let (image, _) = small_log(false);
-    let environment = machine_after_crash(&with_flip(&image, block_of_write(3) + 70));
+    let environment = machine_after_crash(&with_flip(&image, block_of_write(2) + 70));
     let opened = environment.run_until(async {
         let mut node =
             harness::Node::open(&environment, Path::new("/data"), open_options(1)).await.map_err(sentence)?;
@@ -144,8 +145,8 @@ fn damage_in_the_last_batch_without_a_marker_is_cut_and_named() {
         Ok::<_, String>((keys, tails))
     });
     let (keys, tails) = opened.expect("no crash was planned").expect("the log opens");
-    assert_eq!(keys, [[0], [1], [2]]);
-    assert_eq!(tails, [(SEGMENT.to_owned(), block_of_write(3))]);
+    assert_eq!(keys, [[0], [1]]);
+    assert_eq!(tails, [(SEGMENT.to_owned(), block_of_write(2))]);
 }
 
 /// Removes what `is_lost` says, and opens.
@@ -183,6 +184,62 @@ fn a_file_that_is_lost_is_noticed_and_nothing_else_is_removed() {
     opened.expect("no crash was planned").expect_err("a manifest is missing");
     let left = environment.crash_image(CrashPolicy::KeepUnsynced, 0);
     assert_eq!(files_of(&left, "table"), files_of(&old, "table"), "its tables may still be rescued");
+}
+
+/// The segment of each log that was opened last.
+fn newest_segments(image: &DiskImage) -> Vec<PathBuf> {
+    let mut newest: BTreeMap<PathBuf, (u64, PathBuf)> = BTreeMap::new();
+    for path in files_of(image, "log") {
+        let bytes = image.read(&path).expect("it is there");
+        if bytes.starts_with(b"CLOG") {
+            let generation = u64::from_le_bytes(bytes[8..16].try_into().expect("eight bytes"));
+            let log = path.parent().expect("a log has a directory").to_path_buf();
+            let known = newest.entry(log).or_default();
+            *known = known.clone().max((generation, path));
+        }
+    }
+    newest.into_values().map(|(_, path)| path).collect()
+}
+
+/// The segment before names it, also where another process wrote that one.
+#[test]
+fn the_newest_segment_of_a_log_is_missed() {
+    let (busy, busy_history) = disk_at_rest(Workload { turns: 30, ..Workload::default() });
+    let (young, young_history) = small_log(true);
+    let restarted = machine_after_crash(&young);
+    let ran = restarted.run_until(async {
+        let mut node = open_and_check(&restarted, open_options(1), &young_history).await?;
+        node.put(PartitionId(1), b"key", b"value").await.map_err(sentence)
+    });
+    ran.expect("no crash was planned").expect("another write");
+    let restarted = restarted.crash_image(CrashPolicy::DropUnsynced, 0);
+    for (image, history, log_count) in [(&busy, &busy_history, usize::from(CORES)), (&restarted, &young_history, 1)] {
+        let newest = newest_segments(image);
+        assert_eq!(newest.len(), log_count);
+        for path in &newest {
+            let message = after_loss_of(image, history, |lost| lost == path).expect_err("a segment is missing");
+            assert!(message.contains("which was begun behind this one"), "{message}");
+            let mut damaged = image.clone();
+            damaged.damage(path, Damage::FlipBit { offset: 100, bit: 0 }).expect("it is there");
+            let message = read_everything(&damaged, history).expect_err("a checkpoint is damaged");
+            assert!(message.contains("damaged"), "{message}");
+        }
+    }
+}
+
+/// Two stores with the same numbers of everything.
+#[test]
+fn what_another_directory_wrote_is_refused() {
+    let (ours, history) = disk_at_rest(Workload { turns: 30, ..Workload::default() });
+    let (theirs, _) = disk_at_rest(Workload { turns: 30, seed: 2, ..Workload::default() });
+    for kinds in [["log", "log"], ["manifest", "table"]] {
+        let mut mixed = ours.clone();
+        for path in kinds.into_iter().flat_map(|kind| files_of(&theirs, kind)) {
+            mixed.write(&path, &theirs.read(&path).expect("it is there")).expect("its directory is there");
+        }
+        let message = read_everything(&mixed, &history).expect_err("half of it is another's");
+        assert!(message.contains("another directory"), "{kinds:?}: {message}");
+    }
 }
 
 /// Changes a version field, and the checksum so that it holds.
@@ -234,7 +291,7 @@ fn a_version_from_the_future_is_named_in_every_kind_of_file() {
 #[test]
 fn remains_of_another_version_in_a_reused_segment_are_ignored() {
     let (image, history) = small_log(false);
-    let behind = usize::try_from(block_of_write(3)).expect("small");
+    let behind = usize::try_from(block_of_write(2)).expect("small");
     let mut bytes = image.read(SEGMENT).expect("it is there");
     // As if the last write had never been made, and an older life showed in its place.
     let mut header = bytes[behind..behind + 64].to_vec();
@@ -246,5 +303,5 @@ fn remains_of_another_version_in_a_reused_segment_are_ignored() {
     let mut changed = image.clone();
     changed.write(SEGMENT, &bytes).expect("its directory is there");
     let message = read_everything(&changed, &history).expect_err("the last write is gone");
-    assert!(message.contains("entry 4 was acknowledged, and 3 is the last found"), "{message}");
+    assert!(message.contains("entry 3 was acknowledged, and 2 is the last found"), "{message}");
 }

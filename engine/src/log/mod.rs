@@ -21,5 +21,5 @@ pub use segment::{SegmentFile, prepare_segment, segment_file_name};
 pub(crate) use segment::{TEMPORARY_SUFFIX, segment_number};
 pub(crate) use segment_pool::LiveSegment;
 pub use segment_pool::SegmentBound;
-pub(crate) use writer::LogStart;
 pub use writer::{Durable, LogCounters, LogWrite, LogWriter};
+pub(crate) use writer::{LogStart, SegmentTail};

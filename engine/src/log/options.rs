@@ -2,8 +2,8 @@
 
 use crate::limits::LOG_BLOCK_SIZE_BYTES;
 
-/// A segment holds a checkpoint and a batch.
-pub(crate) const SEGMENT_SIZE_BYTES_MIN: u64 = 2 * LOG_BLOCK_SIZE_BYTES as u64;
+/// A segment holds a checkpoint, a batch, and the name of its successor.
+pub(crate) const SEGMENT_SIZE_BYTES_MIN: u64 = 3 * LOG_BLOCK_SIZE_BYTES as u64;
 
 /// What an operator may choose about a log.
 #[derive(Clone, Copy, Debug)]

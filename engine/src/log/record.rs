@@ -17,6 +17,7 @@ const KIND_ATTACH: u8 = 5;
 const KIND_DETACH: u8 = 6;
 const KIND_STREAM_CHECKPOINT: u8 = 7;
 const KIND_SEGMENT_HEADER: u8 = 8;
+const KIND_SUCCESSOR: u8 = 9;
 
 /// What must survive of a Raft group beside its entries.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -86,7 +87,9 @@ pub(crate) enum Record<'a> {
     /// In a checkpoint: a stream as it stood when the segment was opened.
     StreamCheckpoint(StreamState),
     /// In a checkpoint, first: which segment this is.
-    SegmentHeader { log: LogId, generation: Generation, size_bytes: u64 },
+    SegmentHeader { log: LogId, generation: Generation, size_bytes: u64, incarnation: u64 },
+    /// Last in a segment: the checkpoint of `generation` is durable, so that its segment is missed if it is gone.
+    Successor { generation: Generation },
 }
 
 /// An entry of a stream.
@@ -120,11 +123,16 @@ impl Record<'_> {
                 put_header(sink, KIND_DETACH, 16);
                 put_stream(sink, *stream, *epoch);
             }
-            Self::SegmentHeader { log, generation, size_bytes } => {
-                put_header(sink, KIND_SEGMENT_HEADER, 24);
+            Self::SegmentHeader { log, generation, size_bytes, incarnation } => {
+                put_header(sink, KIND_SEGMENT_HEADER, 32);
                 sink.put_u64(log.0);
                 sink.put_u64(generation.0);
                 sink.put_u64(*size_bytes);
+                sink.put_u64(*incarnation);
+            }
+            Self::Successor { generation } => {
+                put_header(sink, KIND_SUCCESSOR, 8);
+                sink.put_u64(generation.0);
             }
         }
     }
@@ -208,8 +216,9 @@ impl<'a> Records<'a> {
             }
             KIND_SEGMENT_HEADER => {
                 let (log, generation) = (LogId(body.u64()?), Generation(body.u64()?));
-                Record::SegmentHeader { log, generation, size_bytes: body.u64()? }
+                Record::SegmentHeader { log, generation, size_bytes: body.u64()?, incarnation: body.u64()? }
             }
+            KIND_SUCCESSOR => Record::Successor { generation: Generation(body.u64()?) },
             _ => return None,
         };
         body.is_empty().then_some(record)
@@ -283,7 +292,8 @@ mod tests {
         let entry =
             EntryRecord { stream: StreamId(5), epoch: StreamEpoch(2), position: position(3, 31), payload: b"payload" };
         vec![
-            Record::SegmentHeader { log: LogId(1), generation: Generation(4), size_bytes: 1 << 20 },
+            Record::SegmentHeader { log: LogId(1), generation: Generation(4), size_bytes: 1 << 20, incarnation: 77 },
+            Record::Successor { generation: Generation(5) },
             Record::StreamCheckpoint(state.clone()),
             Record::Append(entry),
             Record::Rewrite(entry),

@@ -21,7 +21,7 @@ use super::batch::LOG_FORMAT_VERSION;
 use super::options::SEGMENT_SIZE_BYTES_MIN;
 use super::record::{EntryRecord, Record, Records, StreamState};
 use super::segment_scan::{ScannedSegment, SegmentEnd, SegmentScan, scan_segment};
-use super::{LiveSegment, LogStart, SegmentFile, TEMPORARY_SUFFIX, segment_number};
+use super::{LiveSegment, LogStart, SegmentFile, SegmentTail, TEMPORARY_SUFFIX, segment_number};
 
 /// An entry that is not in tables yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,6 +61,9 @@ pub struct RecoveredLog<F> {
     pub torn_tail: Option<TornTail>,
     /// Whether the log ended while its writer was reusing a segment: the checkpoint stood, and nothing behind it yet.
     pub was_recycling: bool,
+    /// The incarnation of the data directory that it was written in; `None` without a segment.
+    pub incarnation: Option<u64>,
+    tail: Option<SegmentTail>,
     live: VecDeque<LiveSegment<F>>,
     free: VecDeque<SegmentFile<F>>,
     generation_next: Generation,
@@ -77,6 +80,8 @@ impl<F> RecoveredLog<F> {
             streams: BTreeMap::new(),
             torn_tail: None,
             was_recycling: false,
+            incarnation: None,
+            tail: None,
             live: VecDeque::new(),
             free: VecDeque::new(),
             generation_next: Generation(1),
@@ -86,11 +91,17 @@ impl<F> RecoveredLog<F> {
     }
 
     /// What a writer needs to go on, and the entries that the streams' owners replay.
-    pub(crate) fn into_start(self, mode: LogMode) -> (LogStart<F>, BTreeMap<StreamId, RecoveredStream>) {
+    pub(crate) fn into_start(
+        self,
+        incarnation: u64,
+        mode: LogMode,
+    ) -> (LogStart<F>, BTreeMap<StreamId, RecoveredStream>) {
         let start = LogStart {
             log: self.log,
+            incarnation,
             mode,
             live: self.live,
+            tail: self.tail,
             ready: self.free,
             streams: self.streams.values().map(|stream| stream.state.clone()).collect(),
             generation_next: self.generation_next,
@@ -216,7 +227,13 @@ async fn replay_segments<E: Environment>(
     opened: Vec<OpenedFile<E::File>>,
     flushed: &impl Fn(StreamId) -> LogPosition,
 ) -> Result<()> {
-    let mut replay = Replay { log: recovered.log, streams: BTreeMap::new(), staged: BTreeMap::new() };
+    let mut replay = Replay {
+        log: recovered.log,
+        incarnation: None,
+        generation_named: Generation::default(),
+        streams: BTreeMap::new(),
+        staged: BTreeMap::new(),
+    };
     let mut unfinished: Option<(PathBuf, ScannedSegment)> = None;
     for OpenedFile { file, length, generation } in opened {
         let bytes = read_segment(environment, &file).await?;
@@ -255,9 +272,20 @@ async fn replay_segments<E: Environment>(
             _ => None,
         };
         recovered.was_recycling = scanned.was_being_recycled(&bytes);
+        recovered.tail = Some(SegmentTail { identity: scanned.identity, offset: scanned.end_offset });
         unfinished = Some((file.path.clone(), scanned));
         recovered.live.push_back(LiveSegment { file, generation, last_entries });
     }
+    if let Some(newest) = recovered.live.back()
+        && newest.generation < replay.generation_named
+    {
+        let message = format!(
+            "no segment holds generation {}, which was begun behind this one: its file is missing, or the start of it is damaged",
+            replay.generation_named
+        );
+        return Err(Error::corruption(&newest.file.path, 0, message));
+    }
+    recovered.incarnation = replay.incarnation;
     recovered.streams = replay.streams;
     Ok(())
 }
@@ -341,6 +369,9 @@ impl RecoveredStream {
 
 struct Replay {
     log: LogId,
+    incarnation: Option<u64>,
+    /// The newest generation that a segment named as its successor.
+    generation_named: Generation,
     streams: BTreeMap<StreamId, RecoveredStream>,
     /// Entries rewritten ahead of their stream's ATTACH.
     staged: BTreeMap<(StreamId, StreamEpoch), BTreeMap<LogIndex, RecoveredEntry>>,
@@ -357,7 +388,12 @@ impl Replay {
             Record::SegmentHeader { log, .. } if *log != self.log => {
                 return Err(format!("the segment belongs to log {log}, not to log {}", self.log));
             }
-            Record::SegmentHeader { .. } => {}
+            Record::SegmentHeader { incarnation, .. } => {
+                if *self.incarnation.get_or_insert(*incarnation) != *incarnation {
+                    return Err("the segment belongs to another data directory than the ones before it".to_owned());
+                }
+            }
+            Record::Successor { generation } => self.generation_named = self.generation_named.max(*generation),
             Record::StreamCheckpoint(state) => self.checkpoint(state)?,
             Record::Append(entry) => {
                 let stream = attached(&mut self.streams, entry.stream, entry.epoch)?;

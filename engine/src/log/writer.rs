@@ -28,6 +28,9 @@ use super::record::{ENTRY_RECORD_OVERHEAD, EntryRecord, HardState, Record, Strea
 use super::segment::SegmentFile;
 use super::segment_pool::{LiveSegment, SegmentBound, SegmentPool};
 
+/// What a segment keeps free for the batch that names its successor, bytes.
+const SUCCESSOR_SIZE_BYTES: u64 = LOG_BLOCK_SIZE_BYTES as u64;
+
 /// A write that the driver must carry out now: all of `buffer` at `offset`, then a sync of the file's data if `mode` says so.
 #[derive(Debug)]
 pub struct LogWrite<F> {
@@ -75,13 +78,24 @@ pub struct LogCounters {
 #[derive(Debug)]
 pub(crate) struct LogStart<F> {
     pub(crate) log: LogId,
+    /// The data directory's, which every segment names.
+    pub(crate) incarnation: u64,
     pub(crate) mode: LogMode,
     pub(crate) live: VecDeque<LiveSegment<F>>,
+    /// Where the newest live segment ends.
+    pub(crate) tail: Option<SegmentTail>,
     pub(crate) ready: VecDeque<SegmentFile<F>>,
     pub(crate) streams: Vec<StreamState>,
     pub(crate) generation_next: Generation,
     pub(crate) sequence_next: BatchSequence,
     pub(crate) segment_number_next: u64,
+}
+
+/// Where the batches of a segment end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SegmentTail {
+    pub(crate) identity: SegmentIdentity,
+    pub(crate) offset: u64,
 }
 
 #[derive(Debug)]
@@ -118,6 +132,7 @@ struct Batch {
 enum InFlight<F> {
     Records { sequence: BatchSequence, length: u64, durable: Vec<Durable> },
     Checkpoint { sequence: BatchSequence, length: u64, segment: OpenSegment<F> },
+    Successor,
 }
 
 #[derive(Debug)]
@@ -132,12 +147,17 @@ struct OpenSegment<F> {
 #[derive(Debug)]
 pub struct LogWriter<F> {
     log: LogId,
+    incarnation: u64,
     mode: LogMode,
     options: LogOptions,
     streams: BTreeMap<StreamId, Stream>,
     /// Streams whose entries are being written here, before their ATTACH.
     staged: BTreeSet<StreamId>,
     current: Option<OpenSegment<F>>,
+    /// Until the first segment is opened: the newest one of the process before.
+    predecessor: Option<OpenSegment<F>>,
+    /// A segment that has yet to name its successor, which is the current one, and the sequence number that would stand next in it.
+    unlinked: Option<(OpenSegment<F>, BatchSequence)>,
     /// Invariant: the current segment, if any, is the newest live one.
     segments: SegmentPool<F>,
     /// Batches that gather; the last one is being filled.
@@ -162,6 +182,12 @@ impl<F: Clone> LogWriter<F> {
     pub(crate) fn new(start: LogStart<F>, options: LogOptions, salt_seed: u64) -> Self {
         assert!(options.segment_size_bytes.is_multiple_of(LOG_BLOCK_SIZE_BYTES as u64), "segments are whole blocks");
         assert!(options.segment_size_bytes >= SEGMENT_SIZE_BYTES_MIN, "a segment holds a checkpoint and a batch");
+        let newest = start.live.back().map(|segment| segment.file.clone());
+        let predecessor = newest.zip(start.tail).map(|(file, tail)| OpenSegment {
+            file,
+            identity: tail.identity,
+            offset: tail.offset,
+        });
         let streams = start
             .streams
             .into_iter()
@@ -169,10 +195,13 @@ impl<F: Clone> LogWriter<F> {
             .collect();
         Self {
             log: start.log,
+            incarnation: start.incarnation,
             mode: start.mode,
             options,
             streams,
             current: None,
+            predecessor,
+            unlinked: None,
             segments: SegmentPool::new(options, start.live, start.ready, start.segment_number_next),
             staged: BTreeSet::new(),
             pending: VecDeque::new(),
@@ -222,13 +251,15 @@ impl<F: Clone> LogWriter<F> {
     /// Whether records or a write wait.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.in_flight.is_none()
+        self.pending.is_empty() && self.in_flight.is_none() && self.unlinked.is_none()
     }
 
     /// Whether records wait for a segment that maintenance has yet to make ready, or for a flush to free one.
     #[must_use]
     pub fn is_waiting_for_segment(&self) -> bool {
-        let is_due = self.in_flight.is_none() && self.pending.front().is_some_and(|batch| !self.fits(batch));
+        let is_due = self.in_flight.is_none()
+            && self.unlinked.is_none()
+            && self.pending.front().is_some_and(|batch| !self.fits(batch));
         is_due && !self.segments.has_ready(self.segment_size_needed())
     }
 
@@ -359,13 +390,13 @@ impl<F: Clone> LogWriter<F> {
         Some((number, size_bytes))
     }
 
-    /// The length of a segment that holds a checkpoint and the batch that is next.
+    /// The length of a segment that holds a checkpoint, the batch that is next, and the name of its successor.
     fn segment_size_needed(&self) -> u64 {
         const STREAM_CHECKPOINT_LENGTH: usize = 128;
         let streams = self.streams.values().map(|tracked| STREAM_CHECKPOINT_LENGTH + tracked.state.membership.len());
         let checkpoint = (2 * BATCH_HEADER_LENGTH + streams.sum::<usize>()).next_multiple_of(LOG_BLOCK_SIZE_BYTES);
         let batch = self.pending.front().map_or(0, |batch| batch.buffer.len().next_multiple_of(LOG_BLOCK_SIZE_BYTES));
-        self.options.segment_size_bytes.max((checkpoint + batch) as u64)
+        self.options.segment_size_bytes.max((checkpoint + batch) as u64 + SUCCESSOR_SIZE_BYTES)
     }
 
     /// Takes a segment file that is ready.
@@ -387,6 +418,9 @@ impl<F: Clone> LogWriter<F> {
     pub fn start_write(&mut self) -> Option<LogWrite<F>> {
         if self.poisoned || self.in_flight.is_some() {
             return None;
+        }
+        if let Some((segment, sequence)) = self.unlinked.take() {
+            return Some(self.write_successor(&segment, sequence));
         }
         if !self.fits(self.pending.front()?) {
             let ready = self.segments.take_ready(self.segment_size_needed())?;
@@ -426,7 +460,16 @@ impl<F: Clone> LogWriter<F> {
                     generation: segment.identity.generation,
                     last_entries: BTreeMap::new(),
                 });
-                self.current = Some(segment);
+                let before = self.current.replace(segment).or_else(|| self.predecessor.take());
+                // One that a process of an earlier version filled has no room for it.
+                let has_room = |before: &OpenSegment<F>| before.offset + SUCCESSOR_SIZE_BYTES <= before.file.size_bytes;
+                self.unlinked = before.filter(has_room).map(|before| (before, sequence));
+                if self.unlinked.is_none() {
+                    self.release_segments();
+                }
+                Ok(Vec::new())
+            }
+            InFlight::Successor => {
                 self.release_segments();
                 Ok(Vec::new())
             }
@@ -471,7 +514,9 @@ impl<F: Clone> LogWriter<F> {
 
     fn fits(&self, batch: &Batch) -> bool {
         let length = batch.buffer.len().next_multiple_of(LOG_BLOCK_SIZE_BYTES) as u64;
-        self.current.as_ref().is_some_and(|segment| segment.offset + length <= segment.file.size_bytes)
+        let has_room =
+            |segment: &OpenSegment<F>| segment.offset + length + SUCCESSOR_SIZE_BYTES <= segment.file.size_bytes;
+        self.current.as_ref().is_some_and(has_room)
     }
 
     fn write_batch(&mut self, mut batch: Batch) -> LogWrite<F> {
@@ -479,7 +524,8 @@ impl<F: Clone> LogWriter<F> {
         let segment = self.current.as_ref().expect("the batch fits the current segment");
         let (identity, offset) = (segment.identity, segment.offset);
         let (path, file) = (segment.file.path.clone(), segment.file.file.clone());
-        let sequence = self.seal(&mut batch, identity, offset);
+        let sequence = self.take_sequence();
+        self.seal(&mut batch, identity, offset, sequence);
         self.counters.entries += batch.entry_count;
         self.counters.markers += u64::from(batch.flags == FLAG_MARKER);
         self.last_was_marker = batch.flags == FLAG_MARKER;
@@ -498,7 +544,8 @@ impl<F: Clone> LogWriter<F> {
         let salt = xxhash_rust::xxh3::xxh3_64_with_seed(&generation.0.to_le_bytes(), self.salt_seed);
         let identity = SegmentIdentity { generation, salt };
         let mut batch = Batch { buffer: empty_batch_buffer(None), flags: FLAG_CHECKPOINT, ..Batch::default() };
-        Record::SegmentHeader { log: self.log, generation, size_bytes: file.size_bytes }.encode(&mut batch.buffer);
+        let (log, incarnation) = (self.log, self.incarnation);
+        Record::SegmentHeader { log, generation, size_bytes: file.size_bytes, incarnation }.encode(&mut batch.buffer);
         batch.record_count += 1;
         for stream in self.streams.values() {
             if stream.attached {
@@ -507,7 +554,8 @@ impl<F: Clone> LogWriter<F> {
             }
         }
         assert!(batch.buffer.len() <= LOG_WRITE_SIZE_BYTES_MAX, "a checkpoint of {} bytes", batch.buffer.len());
-        let sequence = self.seal(&mut batch, identity, 0);
+        let sequence = self.take_sequence();
+        self.seal(&mut batch, identity, 0, sequence);
         let length = batch.buffer.len() as u64;
         self.counters.segments_opened += 1;
         self.last_was_marker = false;
@@ -517,13 +565,30 @@ impl<F: Clone> LogWriter<F> {
         LogWrite { file: handle, path, offset: 0, buffer: batch.buffer, mode: self.mode }
     }
 
-    fn seal(&mut self, batch: &mut Batch, segment: SegmentIdentity, offset: u64) -> BatchSequence {
+    /// The last write to a segment, once its successor's checkpoint is durable and before anything else is written there.
+    fn write_successor(&mut self, segment: &OpenSegment<F>, sequence: BatchSequence) -> LogWrite<F> {
+        let generation = self.current.as_ref().expect("the successor is open").identity.generation;
+        let mut batch = Batch { buffer: empty_batch_buffer(None), record_count: 1, ..Batch::default() };
+        Record::Successor { generation }.encode(&mut batch.buffer);
+        self.seal(&mut batch, segment.identity, segment.offset, sequence);
+        debug_assert_eq!(batch.buffer.len() as u64, SUCCESSOR_SIZE_BYTES, "room was kept for it");
+        self.in_flight = Some(InFlight::Successor);
+        let (path, file) = (segment.file.path.clone(), segment.file.file.clone());
+        LogWrite { file, path, offset: segment.offset, buffer: batch.buffer, mode: self.mode }
+    }
+
+    fn take_sequence(&mut self) -> BatchSequence {
         let sequence = self.sequence_next;
         self.sequence_next = sequence.next();
+        sequence
+    }
+
+    fn seal(&mut self, batch: &mut Batch, segment: SegmentIdentity, offset: u64, sequence: BatchSequence) {
         let header = BatchHeader {
             segment,
             sequence,
-            durable_through: self.durable_through,
+            // The number of the batch that names a successor is that of the successor's checkpoint, which is durable.
+            durable_through: self.durable_through.min(BatchSequence(sequence.0 - 1)),
             offset,
             payload_length: batch.buffer.len() - BATCH_HEADER_LENGTH,
             payload_crc: 0,
@@ -534,7 +599,6 @@ impl<F: Clone> LogWriter<F> {
         self.counters.padding_bytes += batch.buffer.pad_to(LOG_BLOCK_SIZE_BYTES) as u64;
         self.counters.bytes += batch.buffer.len() as u64;
         self.counters.batches += 1;
-        sequence
     }
 
     /// Brings the streams' states up to the batch that is about to be written; answers what its write makes durable.

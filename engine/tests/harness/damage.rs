@@ -13,7 +13,9 @@ use super::workload::{Workload, open_options, sentence};
 /// A disk after a load and a clean shutdown.
 pub fn disk_at_rest(workload: Workload) -> (DiskImage, History) {
     keep_freed_memory();
-    let environment = SimulatedEnvironment::new(SimulationOptions::in_order());
+    // The seed is the machine's, too: what it makes at random is another's with another load.
+    let environment =
+        SimulatedEnvironment::new(SimulationOptions { seed: workload.seed, ..SimulationOptions::in_order() });
     let history = History::default();
     let ran = environment.run_until(async {
         let mut node = open_and_check(&environment, open_options(CORES), &history).await?;
