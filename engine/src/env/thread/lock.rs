@@ -15,6 +15,8 @@ use rustix::io::Errno;
 /// The name of the lock file within the directory. It stays when the lock goes: removing it would let two processes lock two files.
 pub const LOCK_FILE_NAME: &str = "LOCK";
 
+/// Longer than a killed process holds it as a rule.
+const TOLD_AFTER: Duration = Duration::from_millis(500);
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Held while this process owns a directory; dropping it lets go.
@@ -31,11 +33,19 @@ impl ThreadDirectoryLock {
             .create(true)
             .truncate(false)
             .open(directory.join(LOCK_FILE_NAME))?;
-        let deadline = Instant::now() + patience;
+        let asked_at = Instant::now();
+        let deadline = asked_at + patience;
+        let mut was_told = false;
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
-                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(RETRY_INTERVAL),
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    if asked_at.elapsed() > TOLD_AFTER && !std::mem::replace(&mut was_told, true) {
+                        let reason = held_by_another(&mut file, directory);
+                        tracing::info!("{reason}; waiting up to {} s for it to end", patience.as_secs());
+                    }
+                    thread::sleep(RETRY_INTERVAL);
+                }
                 Err(Errno::WOULDBLOCK) => return Err(held_by_another(&mut file, directory)),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
