@@ -1,0 +1,4 @@
+//! A load generator for key-value stores, and latency reports that people can trust.
+
+pub mod report;
+pub mod workload;

@@ -1,0 +1,1 @@
+//! What is asked of a store: kinds of operations, and the keys they are about.
