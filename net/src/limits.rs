@@ -22,6 +22,8 @@ pub const CORE_COUNT_MAX: usize = 1024;
 pub const PARTITION_COUNT_MAX: usize = 16_384;
 /// The most counters a status may report for one core.
 pub const COUNTER_COUNT_MAX: usize = 512;
+/// The most operations, and the most stages of one, that a core may report histograms of.
+pub const HISTOGRAM_COUNT_MAX: usize = 64;
 /// The shortest secret that the handshake accepts, bytes.
 pub const SECRET_LENGTH_MIN: usize = 16;
 

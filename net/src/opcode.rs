@@ -128,6 +128,8 @@ opcodes! {
     GoAway = 38, "GO_AWAY", true, Admin;
     /// An error of the connection rather than of a request; the server closes after it.
     ConnectionError = 39, "CONNECTION_ERROR", true, Admin;
+    /// Asks a core where it spent the time of its requests.
+    Histograms = 40, "HISTOGRAMS", true, Read;
 }
 
 impl Opcode {

@@ -13,7 +13,8 @@ use corelode_net::body::{
 };
 use corelode_net::limits::{BATCH_ITEM_COUNT_MAX, KEY_LENGTH_MAX, VALUE_LENGTH_MAX};
 use corelode_net::table::{
-    Bind, BindReply, ErrorReply, GoAway, ScanRelease, ScanRequest, Status, TableBuilder, Topology,
+    Bind, BindReply, ErrorReply, GoAway, Histograms, HistogramsRequest, ScanRelease, ScanRequest, Status, TableBuilder,
+    Topology,
 };
 use corelode_net::{
     BodyError, CoreIndex, ErrorCode, Inbound, MapEpoch, Opcode, PartitionId, RetryClass, Revision, Role, SnapshotToken,
@@ -218,6 +219,13 @@ fn tables_read_back() {
         out.clear();
         common::status().encode(reply_to(Opcode::Status, 0), tables, &mut out);
         with_frame(&out, |frame| assert_eq!(Status::decode(frame), Ok(common::status())));
+        out.clear();
+        let request = HistogramsRequest { core: CoreIndex(9), operation: "scan" };
+        request.encode(HEAD, tables, &mut out);
+        with_frame(&out, |frame| assert_eq!(HistogramsRequest::decode(frame), Ok(request)));
+        out.clear();
+        common::histograms().encode(reply_to(Opcode::Histograms, 0), tables, &mut out);
+        with_frame(&out, |frame| assert_eq!(Histograms::decode(frame), Ok(common::histograms())));
         out.clear();
         common::error_reply().encode(reply_to(Opcode::Scan, 0), tables, &mut out);
         with_frame(&out, |frame| {

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use corelode_engine::env::Environment;
 use corelode_engine::ids::PartitionId;
 use corelode_engine::job::JobDone;
+use corelode_net::table::Histograms;
 use corelode_net::{ReplyHead, Role};
 
 use crate::shard::{Core, ForwardToken, Operation, OperationResult};
@@ -48,6 +49,22 @@ pub enum Message<E: Environment> {
         core: Core,
         /// Names and values.
         counters: Vec<(&'static str, u64)>,
+    },
+    /// The histograms of this core are wanted.
+    HistogramsRequest {
+        /// Who asks.
+        from: Core,
+        /// What the asking core knows it by.
+        token: ForwardToken,
+        /// The operation; empty only asks which there are.
+        operation: String,
+    },
+    /// The histograms of a core.
+    HistogramsResult {
+        /// Which request this answers.
+        token: ForwardToken,
+        /// What the core has.
+        histograms: Box<Histograms>,
     },
     /// A job of the maintenance thread ended.
     JobDone(Box<JobDone<E>>),

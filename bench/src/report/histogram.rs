@@ -39,6 +39,22 @@ impl Latencies {
         self.0.add(&other.0).expect("all histograms have one shape");
     }
 
+    /// Takes away what `earlier` counted, which this one had counted already.
+    pub fn subtract(&mut self, earlier: &Self) {
+        self.0.subtract(&earlier.0).expect("all histograms have one shape, and counts only rise");
+    }
+
+    /// Reads HdrHistogram's V2 encoding, whatever its bounds.
+    ///
+    /// # Errors
+    /// The bytes are no such histogram.
+    pub fn from_v2(mut bytes: &[u8]) -> Result<Self, String> {
+        let histogram: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut bytes)
+            .map_err(|error| format!("a histogram is damaged: {error:?}"))?;
+        Ok(Self::from_histogram(&histogram))
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.0.reset();

@@ -156,6 +156,16 @@ pub enum OperationKind {
     ReadModifyWrite,
 }
 
+/// How many operations these counts by kind amount to: one of two parts is counted as a whole, and its parts under their own kinds.
+pub fn operation_count(counts: impl Iterator<Item = (OperationKind, u64)>) -> u64 {
+    let (mut sum, mut of_two_parts) = (0_u64, 0);
+    for (kind, count) in counts {
+        sum += count;
+        of_two_parts += if kind == OperationKind::ReadModifyWrite { count } else { 0 };
+    }
+    sum.saturating_sub(2 * of_two_parts)
+}
+
 /// One measurement.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Repetition {
@@ -211,7 +221,7 @@ pub struct Interval {
     pub count: u64,
     /// Errors in it.
     pub errors: u64,
-    /// Latencies of all kinds of operations, nanoseconds: half of them were at most this.
+    /// Latencies of all requests, nanoseconds: half of them were at most this. An operation of two parts is two requests.
     pub p50: u64,
     /// 99 of 100.
     pub p99: u64,
@@ -249,4 +259,42 @@ pub struct CoreStages {
     /// Operations by the server's names, each with its stages by name, and with `residency`, the time from the last byte in to the last
     /// byte out, which is the sum of the stages.
     pub operations: BTreeMap<String, BTreeMap<String, Latencies>>,
+}
+
+impl ServerStages {
+    /// What was counted after `earlier`, on the same server. A server that was started anew in between is taken from its start.
+    #[must_use]
+    pub fn since(mut self, earlier: &Self) -> Self {
+        let was_restarted = earlier.cores.iter().any(|before| {
+            let now = self.cores.iter().find(|core| core.core == before.core);
+            before.stages().any(|(operation, stage, before)| {
+                let now = now.and_then(|core| core.operations.get(operation)?.get(stage));
+                now.is_none_or(|now| now.count() < before.count())
+            })
+        });
+        if was_restarted {
+            return self;
+        }
+        for core in &mut self.cores {
+            let Some(before) = earlier.cores.iter().find(|before| before.core == core.core) else { continue };
+            for (operation, stage, before) in before.stages() {
+                if let Some(now) = core.operations.get_mut(operation).and_then(|stages| stages.get_mut(stage)) {
+                    now.subtract(before);
+                }
+            }
+            core.operations.retain(|_, stages| {
+                stages.retain(|_, latencies| latencies.count() > 0);
+                !stages.is_empty()
+            });
+        }
+        self
+    }
+}
+
+impl CoreStages {
+    fn stages(&self) -> impl Iterator<Item = (&str, &str, &Latencies)> {
+        self.operations.iter().flat_map(|(operation, stages)| {
+            stages.iter().map(move |(stage, latencies)| (operation.as_str(), stage.as_str(), latencies))
+        })
+    }
 }

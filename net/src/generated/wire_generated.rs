@@ -13,10 +13,10 @@ pub mod wire {
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_OPCODE: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_OPCODE: u8 = 39;
+pub const ENUM_MAX_OPCODE: u8 = 40;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_OPCODE: [Opcode; 23] = [
+pub const ENUM_VALUES_OPCODE: [Opcode; 24] = [
   Opcode::NONE,
   Opcode::GET,
   Opcode::PUT,
@@ -40,6 +40,7 @@ pub const ENUM_VALUES_OPCODE: [Opcode; 23] = [
   Opcode::STATUS,
   Opcode::GO_AWAY,
   Opcode::CONNECTION_ERROR,
+  Opcode::HISTOGRAMS,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -70,9 +71,10 @@ impl Opcode {
   pub const STATUS: Self = Self(37);
   pub const GO_AWAY: Self = Self(38);
   pub const CONNECTION_ERROR: Self = Self(39);
+  pub const HISTOGRAMS: Self = Self(40);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 39;
+  pub const ENUM_MAX: u8 = 40;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::GET,
@@ -97,6 +99,7 @@ impl Opcode {
     Self::STATUS,
     Self::GO_AWAY,
     Self::CONNECTION_ERROR,
+    Self::HISTOGRAMS,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -124,6 +127,7 @@ impl Opcode {
       Self::STATUS => Some("STATUS"),
       Self::GO_AWAY => Some("GO_AWAY"),
       Self::CONNECTION_ERROR => Some("CONNECTION_ERROR"),
+      Self::HISTOGRAMS => Some("HISTOGRAMS"),
       _ => None,
     }
   }
@@ -6586,6 +6590,366 @@ impl ::core::fmt::Debug for Status<'_> {
       ds.field("cluster_id", &self.cluster_id());
       ds.field("node_id", &self.node_id());
       ds.field("cores", &self.cores());
+      ds.finish()
+  }
+}
+pub enum HistogramsRequestOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct HistogramsRequest<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for HistogramsRequest<'a> {
+  type Inner = HistogramsRequest<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> HistogramsRequest<'a> {
+  pub const VT_CORE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_OPERATION: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    HistogramsRequest { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args HistogramsRequestArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<HistogramsRequest<'bldr>> {
+    let mut builder = HistogramsRequestBuilder::new(_fbb);
+    if let Some(x) = args.operation { builder.add_operation(x); }
+    builder.add_core(args.core);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn core(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(HistogramsRequest::VT_CORE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn operation(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(HistogramsRequest::VT_OPERATION, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for HistogramsRequest<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u16>("core", Self::VT_CORE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("operation", Self::VT_OPERATION, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct HistogramsRequestArgs<'a> {
+    pub core: u16,
+    pub operation: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for HistogramsRequestArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    HistogramsRequestArgs {
+      core: 0,
+      operation: None,
+    }
+  }
+}
+
+pub struct HistogramsRequestBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HistogramsRequestBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_core(&mut self, core: u16) {
+    self.fbb_.push_slot::<u16>(HistogramsRequest::VT_CORE, core, 0);
+  }
+  #[inline]
+  pub fn add_operation(&mut self, operation: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(HistogramsRequest::VT_OPERATION, operation);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HistogramsRequestBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    HistogramsRequestBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<HistogramsRequest<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for HistogramsRequest<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("HistogramsRequest");
+      ds.field("core", &self.core());
+      ds.field("operation", &self.operation());
+      ds.finish()
+  }
+}
+pub enum StageHistogramOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct StageHistogram<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for StageHistogram<'a> {
+  type Inner = StageHistogram<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> StageHistogram<'a> {
+  pub const VT_STAGE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_V2: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    StageHistogram { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args StageHistogramArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<StageHistogram<'bldr>> {
+    let mut builder = StageHistogramBuilder::new(_fbb);
+    if let Some(x) = args.v2 { builder.add_v2(x); }
+    if let Some(x) = args.stage { builder.add_stage(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn stage(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(StageHistogram::VT_STAGE, None).unwrap()}
+  }
+  #[inline]
+  pub fn v2(&self) -> ::flatbuffers::Vector<'a, u8> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(StageHistogram::VT_V2, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for StageHistogram<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("stage", Self::VT_STAGE, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("v2", Self::VT_V2, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct StageHistogramArgs<'a> {
+    pub stage: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub v2: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+}
+impl<'a> Default for StageHistogramArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    StageHistogramArgs {
+      stage: None, // required field
+      v2: None, // required field
+    }
+  }
+}
+
+pub struct StageHistogramBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> StageHistogramBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_stage(&mut self, stage: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(StageHistogram::VT_STAGE, stage);
+  }
+  #[inline]
+  pub fn add_v2(&mut self, v2: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(StageHistogram::VT_V2, v2);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> StageHistogramBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    StageHistogramBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<StageHistogram<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, StageHistogram::VT_STAGE,"stage");
+    self.fbb_.required(o, StageHistogram::VT_V2,"v2");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for StageHistogram<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("StageHistogram");
+      ds.field("stage", &self.stage());
+      ds.field("v2", &self.v2());
+      ds.finish()
+  }
+}
+pub enum HistogramsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Histograms<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Histograms<'a> {
+  type Inner = Histograms<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Histograms<'a> {
+  pub const VT_CORE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_OPERATIONS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_STAGES: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Histograms { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args HistogramsArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Histograms<'bldr>> {
+    let mut builder = HistogramsBuilder::new(_fbb);
+    if let Some(x) = args.stages { builder.add_stages(x); }
+    if let Some(x) = args.operations { builder.add_operations(x); }
+    builder.add_core(args.core);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn core(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(Histograms::VT_CORE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn operations(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>(Histograms::VT_OPERATIONS, None).unwrap()}
+  }
+  #[inline]
+  pub fn stages(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<StageHistogram<'a>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<StageHistogram>>>>(Histograms::VT_STAGES, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Histograms<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u16>("core", Self::VT_CORE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("operations", Self::VT_OPERATIONS, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<StageHistogram>>>>("stages", Self::VT_STAGES, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct HistogramsArgs<'a> {
+    pub core: u16,
+    pub operations: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
+    pub stages: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<StageHistogram<'a>>>>>,
+}
+impl<'a> Default for HistogramsArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    HistogramsArgs {
+      core: 0,
+      operations: None, // required field
+      stages: None, // required field
+    }
+  }
+}
+
+pub struct HistogramsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HistogramsBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_core(&mut self, core: u16) {
+    self.fbb_.push_slot::<u16>(Histograms::VT_CORE, core, 0);
+  }
+  #[inline]
+  pub fn add_operations(&mut self, operations: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<&'b  str>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Histograms::VT_OPERATIONS, operations);
+  }
+  #[inline]
+  pub fn add_stages(&mut self, stages: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<StageHistogram<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Histograms::VT_STAGES, stages);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HistogramsBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    HistogramsBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Histograms<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, Histograms::VT_OPERATIONS,"operations");
+    self.fbb_.required(o, Histograms::VT_STAGES,"stages");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Histograms<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Histograms");
+      ds.field("core", &self.core());
+      ds.field("operations", &self.operations());
+      ds.field("stages", &self.stages());
       ds.finish()
   }
 }

@@ -14,9 +14,9 @@ use corelode_net::handshake::{
 };
 use corelode_net::limits::BODY_SIZE_BYTES_MAX;
 use corelode_net::table::{
-    Bind, BindReply, CoreEntry, CoreStatus, Counter, ErrorReply, GoAway, Limits, PartitionEntry, ScanRelease,
-    ScanRequest, Status, TableBuilder, Topology, counters, encode_empty_reply, encode_ping, encode_status_request,
-    encode_topology_request,
+    Bind, BindReply, CoreEntry, CoreStatus, Counter, ErrorReply, GoAway, Histograms, HistogramsRequest, Limits,
+    PartitionEntry, ScanRelease, ScanRequest, StageHistogram, Status, TableBuilder, Topology, counters,
+    encode_empty_reply, encode_ping, encode_status_request, encode_topology_request,
 };
 use corelode_net::{
     ClusterId, CoreIndex, ErrorCode, Frame, FrameReader, MapEpoch, NodeId, Opcode, PartitionId, ReplyHead, RequestHead,
@@ -119,6 +119,15 @@ pub fn status() -> Status {
     }
 }
 
+pub fn histograms() -> Histograms {
+    let stage = |stage: &str, v2: &[u8]| StageHistogram { stage: stage.to_owned(), v2: v2.to_vec() };
+    Histograms {
+        core: CoreIndex(1),
+        operations: vec!["get".to_owned(), "put".to_owned()],
+        stages: vec![stage("queue", b"\x1c\x84\x93\x13"), stage("residency", b"")],
+    }
+}
+
 pub fn error_reply() -> ErrorReply<'static> {
     ErrorReply {
         resume_key: b"resume",
@@ -215,6 +224,8 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     add("TOPOLOGY reply", &mut |out| topology().encode(reply_to(Opcode::Topology, 0), tables, out));
     add("STATUS", &mut |out| encode_status_request(HEAD, out));
     add("STATUS reply", &mut |out| status().encode(reply_to(Opcode::Status, 0), tables, out));
+    add("HISTOGRAMS", &mut |out| HistogramsRequest { core: CoreIndex(1), operation: "get" }.encode(HEAD, tables, out));
+    add("HISTOGRAMS reply", &mut |out| histograms().encode(reply_to(Opcode::Histograms, 0), tables, out));
     add("error of a SCAN", &mut |out| error_reply().encode(reply_to(Opcode::Scan, 5), tables, out));
     add("CONNECTION_ERROR", &mut |out| {
         ErrorReply::new(ErrorCode::Malformed).encode_for_connection(MapEpoch(8), tables, out);
@@ -279,6 +290,8 @@ pub fn decode_everything(frame: &Frame<'_>) -> usize {
     count(BindReply::decode(frame).is_ok());
     count(Topology::decode(frame).is_ok());
     count(Status::decode(frame).is_ok());
+    count(HistogramsRequest::decode(frame).is_ok());
+    count(Histograms::decode(frame).is_ok());
     count(GoAway::decode(frame).is_ok());
     count(ErrorReply::decode(frame).is_ok());
     let mut tables = TableBuilder::new();

@@ -60,7 +60,7 @@ pub(super) struct CoreRuntime {
     log_file: LogFile,
     /// A failure that stops the node.
     failure: RefCell<Option<Error>>,
-    clock: Clock,
+    pub(super) clock: Clock,
 }
 
 impl CoreRuntime {
@@ -87,15 +87,22 @@ impl CoreRuntime {
 
 /// The machine's clocks, read once a turn.
 #[derive(Clone, Copy)]
-struct Clock {
+pub(super) struct Clock {
     started: Instant,
 }
 
 impl Clock {
+    /// Since the core was started, nanoseconds.
+    pub(super) fn monotonic_ns(self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
     fn now(self) -> Now {
         let as_ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let monotonic_ns = self.monotonic_ns();
         Now {
-            monotonic_ms: as_ms(self.started.elapsed()),
+            monotonic_ms: monotonic_ns / 1_000_000,
+            monotonic_ns,
             wall_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, as_ms),
         }
     }

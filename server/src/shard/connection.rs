@@ -8,6 +8,7 @@ use corelode_net::{FrameReader, ReplyHead, Role};
 
 use super::operation::Core;
 use super::slab::SlabKey;
+use super::stages::Departures;
 
 /// A connection of this core.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -50,6 +51,10 @@ pub(crate) struct Connection {
     pub(crate) stage: Stage,
     pub(crate) role: Role,
     pub(crate) reader: FrameReader,
+    /// When bytes arrived last, on the shard's monotonic clock, nanoseconds.
+    pub(crate) received_ns: u64,
+    /// Answers that are timed.
+    pub(crate) departures: Departures,
     /// Bytes received and not yet taken out as frames, when last looked at.
     pub(crate) input_bytes: usize,
     /// Since when the frame at the end of the input is incomplete, on the shard's monotonic clock, milliseconds.
@@ -79,6 +84,8 @@ impl Connection {
             stage,
             role,
             reader,
+            received_ns: 0,
+            departures: Departures::default(),
             input_bytes: 0,
             half_frame_since_ms: None,
             output: Vec::new(),

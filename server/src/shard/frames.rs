@@ -6,13 +6,13 @@ use corelode_engine::partition::Durability;
 use corelode_net::body::{BatchRequest, DeleteRequest, GetRequest, PutRequest};
 use corelode_net::handshake::{Nonce, ServerHandshake};
 use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX};
-use corelode_net::table::{Bind, BindReply, ErrorReply, GoAway, ScanRelease, ScanRequest};
+use corelode_net::table::{Bind, BindReply, ErrorReply, GoAway, HistogramsRequest, ScanRelease, ScanRequest};
 use corelode_net::{BodyError, ErrorCode, Frame, FrameReader, Opcode, ReplyHead, Role};
 
 use super::connection::Stage;
 use super::{
     ClientReply, Connection, ConnectionId, Core, Departure, Failure, Now, Operation, OperationResult, ReadLevel,
-    ReplyTo, Request, ScanPageRequest, Shard,
+    ReplyTo, Request, ScanPageRequest, Shard, TimedOperation,
 };
 use crate::message::AdoptedConnection;
 
@@ -70,10 +70,11 @@ impl<E: Environment> Shard<E> {
         Some(std::mem::take(connection.reader.buffer_for_read()))
     }
 
-    /// Bytes have arrived: `length` of them at the end of `buffer`. Zero says that the client closed its end.
-    pub fn received(&mut self, id: ConnectionId, buffer: Vec<u8>, length: usize) {
+    /// Bytes have arrived at `now_ns`: `length` of them at the end of `buffer`. Zero says that the client closed its end.
+    pub fn received(&mut self, id: ConnectionId, buffer: Vec<u8>, length: usize, now_ns: u64) {
         let Some(connection) = self.connections.get_mut(id.0) else { return };
         connection.reader.restore_buffer(buffer);
+        connection.received_ns = now_ns;
         connection.wants_read = true;
         connection.is_input_closed |= length == 0;
         self.counters.received_bytes += length as u64;
@@ -114,19 +115,21 @@ impl<E: Environment> Shard<E> {
     }
 
     /// Exchanges a connection's output for the empty `spare`. The driver writes it and calls [`output_written`](Self::output_written).
-    pub fn take_output(&mut self, id: ConnectionId, spare: Vec<u8>) -> Vec<u8> {
+    pub fn take_output(&mut self, id: ConnectionId, spare: Vec<u8>, now_ns: u64) -> Vec<u8> {
         let Some(connection) = self.connections.get_mut(id.0) else { return spare };
         connection.is_listed_writable = false;
         let output = std::mem::replace(&mut connection.output, spare);
         connection.output_in_flight = output.len();
+        connection.departures.taken(now_ns);
         output
     }
 
     /// What was taken is with the client's kernel. Answers whether frames that had to wait can be looked at now, in a turn.
-    pub fn output_written(&mut self, id: ConnectionId) -> bool {
+    pub fn output_written(&mut self, id: ConnectionId, now_ns: u64) -> bool {
         let limits = self.config.limits.connection;
         let Some(connection) = self.connections.get_mut(id.0) else { return false };
         let written = std::mem::take(&mut connection.output_in_flight);
+        connection.departures.written(now_ns, &mut self.stages);
         let goes_on = connection.is_paused && connection.has_room(&limits);
         self.counters.sent_bytes += written as u64;
         let has_room_again = self.release_output(written);
@@ -316,11 +319,14 @@ impl<E: Environment> Shard<E> {
         let role = self.connections.get(id.0).expect("looked up by the caller").role;
         let admitted = frame.request().map_err(Refused::Body).and_then(|opcode| match opcode {
             _ if role < opcode.role_required() => Err(Refused::Code(ErrorCode::Forbidden)),
-            Opcode::Ping | Opcode::Topology | Opcode::Status => Ok(opcode),
+            Opcode::Ping | Opcode::Topology | Opcode::Status | Opcode::Histograms => Ok(opcode),
             _ if self.is_draining => Err(Refused::Code(ErrorCode::ShuttingDown)),
             _ => Ok(opcode),
         });
-        let outcome = admitted.and_then(|opcode| self.dispatch(client, opcode, frame));
+        let outcome = admitted.and_then(|opcode| {
+            let client = ClientReply { timed: timed_as(opcode), ..client };
+            self.dispatch(client, opcode, frame)
+        });
         match outcome {
             Ok(()) => {}
             Err(Refused::Code(code)) => self.deliver(reply_to, OperationResult::Failed(code.into())),
@@ -387,6 +393,14 @@ impl<E: Environment> Shard<E> {
             Opcode::Ping => self.deliver(reply_to, OperationResult::Done),
             Opcode::Topology => self.answer_topology(client),
             Opcode::Status => self.gather_status(client),
+            Opcode::Histograms => {
+                let request = HistogramsRequest::decode(frame)?;
+                let core = Core(request.core.0);
+                if core.0 >= self.config.map.cores() {
+                    return Err(Refused::Code(ErrorCode::StaleMap));
+                }
+                self.gather_histograms(client, core, request.operation);
+            }
             _ => return Err(Refused::Body(BodyError::Unsupported { what: opcode.name() })),
         }
         Ok(())
@@ -452,6 +466,18 @@ impl<E: Environment> Shard<E> {
             self.append_output(id, |tables, output| error.encode_for_connection(map_epoch, tables, output));
         }
         self.close(id);
+    }
+}
+
+/// Whether the time of an operation is counted, and as what. What was refused at once is not.
+fn timed_as(opcode: Opcode) -> Option<TimedOperation> {
+    match opcode {
+        Opcode::Get => Some(TimedOperation::Get),
+        Opcode::Put => Some(TimedOperation::Put),
+        Opcode::Delete => Some(TimedOperation::Delete),
+        Opcode::Batch => Some(TimedOperation::Batch),
+        Opcode::Scan => Some(TimedOperation::Scan),
+        _ => None,
     }
 }
 

@@ -22,6 +22,7 @@ mod operation;
 mod reply;
 mod scan;
 mod slab;
+mod stages;
 mod status;
 mod waiting;
 
@@ -49,11 +50,13 @@ pub use operation::{
     ScanPageRequest, ScanPageResult, ScannedRow,
 };
 pub use slab::SlabKey;
+pub use stages::{Arrival, TimedOperation};
 
 use batch::Batch;
 use complaints::Complaints;
 use connection::Connection;
 use slab::Slab;
+use stages::{Cause, StageHistograms};
 use status::StatusGathering;
 use waiting::{DurabilityWaiters, Parked, ParkedQueue, WriteWaiters};
 
@@ -119,6 +122,8 @@ pub struct ShardConfig {
 pub struct Now {
     /// Since some fixed point, never going back, milliseconds.
     pub monotonic_ms: u64,
+    /// The same, nanoseconds.
+    pub monotonic_ns: u64,
     /// Since the Unix epoch, milliseconds.
     pub wall_ms: u64,
 }
@@ -179,6 +184,7 @@ pub struct Shard<E: Environment> {
     batch_last: u64,
     forwarded: BTreeMap<ForwardToken, ReplyTo>,
     statuses: BTreeMap<ForwardToken, StatusGathering>,
+    histogram_requests: BTreeMap<ForwardToken, ClientReply>,
     token_last: u64,
     outbox: Vec<VecDeque<Message<E>>>,
     /// Bytes of values in each outbox since it was last empty.
@@ -195,6 +201,10 @@ pub struct Shard<E: Environment> {
     is_draining: bool,
     complaints: Complaints,
     counters: ShardCounters,
+    stages: StageHistograms,
+    /// What answers given now follow from.
+    cause: Cause,
+    log_write_started_ns: u64,
 }
 
 /// A log that had nothing to write for so long gets a marker.
@@ -230,6 +240,7 @@ impl<E: Environment> Shard<E> {
             batch_last: 0,
             forwarded: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            histogram_requests: BTreeMap::new(),
             token_last: 0,
             outbox: std::iter::repeat_with(VecDeque::new).take(cores).collect(),
             outbox_value_bytes: vec![0; cores],
@@ -244,6 +255,9 @@ impl<E: Environment> Shard<E> {
             is_draining: false,
             complaints: Complaints::default(),
             counters: ShardCounters::default(),
+            stages: StageHistograms::default(),
+            cause: Cause::Turn,
+            log_write_started_ns: 0,
         }
     }
 
@@ -261,7 +275,9 @@ impl<E: Environment> Shard<E> {
             self.look_at_frames(connection);
         }
         self.give_up_half_frames();
+        self.cause = Cause::Resumed { at_ns: now.monotonic_ns };
         self.retry_blocked();
+        self.cause = Cause::Turn;
         self.tick();
         self.store.seal(&mut self.outcomes);
         self.settle_outcomes();
@@ -317,7 +333,9 @@ impl<E: Environment> Shard<E> {
 
     /// The log write that is due, if one is.
     pub fn start_log_write(&mut self) -> Option<LogWrite<E::File>> {
-        self.store.start_log_write()
+        let write = self.store.start_log_write()?;
+        self.log_write_started_ns = self.now.monotonic_ns;
+        Some(write)
     }
 
     /// Learns what became of a log write; the next [turn](Self::turn) sends what it lets be answered.
@@ -328,7 +346,9 @@ impl<E: Environment> Shard<E> {
         self.now = now;
         self.last_log_write_ms = Some(now.monotonic_ms);
         self.store.finish_log_write(write, result, &mut self.outcomes)?;
+        self.cause = Cause::Logged { started_ns: self.log_write_started_ns, ended_ns: now.monotonic_ns };
         self.settle_outcomes();
+        self.cause = Cause::Turn;
         Ok(())
     }
 
@@ -346,6 +366,7 @@ impl<E: Environment> Shard<E> {
         now: Now,
     ) {
         self.now = now;
+        self.cause = Cause::Resumed { at_ns: now.monotonic_ns };
         let outcome = self.store.block_read(read, buffer, result);
         let waiting = self.block_waiters.remove(&(read.seed, read.handle.offset)).unwrap_or_default();
         if let Err(error) = &outcome {
@@ -362,6 +383,7 @@ impl<E: Environment> Shard<E> {
                 }
             }
         }
+        self.cause = Cause::Turn;
     }
 
     /// The next job for the maintenance thread.
@@ -388,7 +410,9 @@ impl<E: Environment> Shard<E> {
             }
             Message::Result { token, result } => {
                 if let Some(reply_to) = self.forwarded.remove(&token) {
+                    self.cause = Cause::Resumed { at_ns: now.monotonic_ns };
                     self.deliver(reply_to, result.borrowed());
+                    self.cause = Cause::Turn;
                 }
             }
             Message::Adopt(adopted) => return Ok(Some(adopted)),
@@ -397,6 +421,11 @@ impl<E: Environment> Shard<E> {
                 self.send(from, Message::StatusResult { token, core, counters });
             }
             Message::StatusResult { token, core, counters } => self.status_arrived(token, core, counters),
+            Message::HistogramsRequest { from, token, operation } => {
+                let histograms = Box::new(self.histograms(&operation));
+                self.send(from, Message::HistogramsResult { token, histograms });
+            }
+            Message::HistogramsResult { token, histograms } => self.histograms_arrived(token, &histograms),
             Message::JobDone(done) => self.job_done(*done)?,
             Message::ShutDown => self.begin_shutdown(),
         }
@@ -430,6 +459,7 @@ impl<E: Environment> Shard<E> {
         !self.has_waiting()
             && self.forwarded.is_empty()
             && self.statuses.is_empty()
+            && self.histogram_requests.is_empty()
             && self.batches.is_empty()
             && self.outbox.iter().all(VecDeque::is_empty)
             && self.connections.keys().all(|key| self.connections.get(key).is_none_or(Connection::is_drained))

@@ -5,6 +5,7 @@ use corelode_engine::partition::Durability;
 use corelode_net::{ErrorCode, ReplyHead};
 
 use super::connection::ConnectionId;
+use super::stages::{Arrival, TimedOperation};
 
 /// An index of a core of this node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -177,6 +178,10 @@ pub struct ClientReply {
     pub size_bytes: usize,
     /// Whether its answer is among them.
     pub is_answer_counted: bool,
+    /// What it is timed as, if it is.
+    pub timed: Option<TimedOperation>,
+    /// When it came.
+    pub arrival: Arrival,
 }
 
 /// A batch being gathered on a core.

@@ -6,6 +6,7 @@ use corelode_net::table::{ErrorReply, TableBuilder};
 use corelode_net::{ErrorCode, ReplyHead, Revision, SnapshotToken};
 
 use super::execute::durability_on_wire;
+use super::stages::Arrival;
 use super::{ClientReply, ConnectionId, Core, OperationResult, ReplyTo, ScanPageResult, Shard};
 use crate::message::Message;
 
@@ -23,11 +24,13 @@ impl<E: Environment> Shard<E> {
     ) -> ClientReply {
         self.counters.requests += 1;
         self.bytes_in_flight += size_bytes;
+        let mut arrival = Arrival { received_ns: 0, taken_ns: self.now.monotonic_ns };
         if let Some(connection) = self.connections.get_mut(connection.0) {
             connection.requests_in_flight += 1;
             connection.bytes_in_flight += size_bytes;
+            arrival.received_ns = connection.received_ns;
         }
-        ClientReply { connection, head, size_bytes, is_answer_counted: false }
+        ClientReply { connection, head, size_bytes, is_answer_counted: false, timed: None, arrival }
     }
 
     /// Counts the answer to come as in flight, too: it may be large, and once it comes nobody asks whether the client takes its answers. A request
@@ -54,6 +57,9 @@ impl<E: Environment> Shard<E> {
         let Some(connection) = self.connections.get_mut(client.connection.0) else { return };
         connection.requests_in_flight -= 1;
         connection.bytes_in_flight -= client.size_bytes;
+        if let Some(operation) = client.timed {
+            connection.departures.add(operation, client.arrival, self.cause);
+        }
         self.append_output(client.connection, encode);
         let Some(connection) = self.connections.get_mut(client.connection.0) else { return };
         let goes_on = connection.is_paused && connection.has_room(&limits.connection);

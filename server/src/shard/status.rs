@@ -1,7 +1,9 @@
-//! TOPOLOGY and STATUS: what a node tells about itself.
+//! TOPOLOGY, STATUS and HISTOGRAMS: what a node tells about itself.
 
 use corelode_engine::env::Environment;
-use corelode_net::table::{CoreEntry, CoreStatus, Counter, PartitionEntry, Status, Topology, counters as names};
+use corelode_net::table::{
+    CoreEntry, CoreStatus, Counter, Histograms, PartitionEntry, Status, Topology, counters as names,
+};
 use corelode_net::{CoreIndex, PartitionId, Slot};
 
 use super::{ClientReply, Core, ForwardToken, Shard};
@@ -73,6 +75,33 @@ impl<E: Environment> Shard<E> {
         };
         let client = gathering.client;
         self.answer(client, |tables, output| status.encode(client.head, tables, output));
+    }
+
+    /// Answers with the histograms of a core, or has that core find them.
+    pub(super) fn gather_histograms(&mut self, client: ClientReply, core: Core, operation: &str) {
+        if core == self.config.core {
+            let histograms = self.histograms(operation);
+            self.answer(client, |tables, output| histograms.encode(client.head, tables, output));
+            return;
+        }
+        let token = self.next_token();
+        let client = self.with_answer_in_flight(client);
+        self.histogram_requests.insert(token, client);
+        let request = Message::HistogramsRequest { from: self.config.core, token, operation: operation.to_owned() };
+        self.send(core, request);
+    }
+
+    pub(super) fn histograms_arrived(&mut self, token: ForwardToken, histograms: &Histograms) {
+        let Some(client) = self.histogram_requests.remove(&token) else { return };
+        self.answer(client, |tables, output| histograms.encode(client.head, tables, output));
+    }
+
+    pub(super) fn histograms(&self, operation: &str) -> Histograms {
+        Histograms {
+            core: CoreIndex(self.config.core.0),
+            operations: self.stages.operations().map(str::to_owned).collect(),
+            stages: self.stages.export(operation),
+        }
     }
 
     pub(super) fn status_counters(&self) -> Vec<(&'static str, u64)> {

@@ -1,0 +1,492 @@
+//! One thread of a load: a loop over its clients' sockets.
+//!
+//! ```text
+//! schedule ──► operation ──► session (bytes) ──► socket
+//!                                                  │
+//! recorder ◄── times ◄───── session (answer) ◄─────┘
+//! ```
+//!
+//! Everything that may be sent is encoded before one write a socket; everything that has arrived is decoded, and its times are taken, after
+//! one read. Memory does not grow with the number of operations: each client has as many tickets as its depth, and an operation of an open
+//! loop that is late is no more than a time that has passed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
+use rustix::time::Timespec;
+
+use super::recorder::{IntervalRecord, Recorder, Times};
+use super::schedule::Schedule;
+use super::socket::Socket;
+use crate::driver::{Answer, Broken, Outcome, Request, Session, Store, Ticket};
+use crate::report::histogram::Latencies;
+use crate::report::model::OperationKind;
+use crate::workload::{KeyForm, Operation, Source, Values};
+
+/// How long handshakes may take.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long answers are waited for after the end.
+const ANSWERS_PATIENCE_NS: u64 = 10_000_000_000;
+/// A thread that sleeps comes back late by about this; nearer times are waited for awake.
+const AWAKE_BEFORE_NS: u64 = 150_000;
+/// No wait is longer, so that an interruption is noticed.
+const WAIT_MAX_NS: u64 = 50_000_000;
+const READ_SIZE_BYTES: usize = 256 * 1024;
+
+/// What a thread has to do.
+pub(super) struct Task<'a> {
+    pub(super) store: &'a dyn Store,
+    pub(super) clients: usize,
+    pub(super) depth: u32,
+    pub(super) schedule: Schedule,
+    pub(super) source: Box<dyn Source + Send>,
+    pub(super) keys: KeyForm,
+    pub(super) values: Values,
+    /// From here on operations count, nanoseconds since the load began.
+    pub(super) from_ns: u64,
+    /// From here on none is begun; `None` ends with the source.
+    pub(super) until_ns: Option<u64>,
+    pub(super) interval_ns: u64,
+}
+
+/// What threads share.
+pub(super) struct Common<'a> {
+    /// All threads are connected.
+    pub(super) ready: &'a Barrier,
+    /// The user, or a thread whose store is lost, ends the load.
+    pub(super) stop: &'a AtomicBool,
+    pub(super) intervals: SyncSender<(usize, IntervalRecord)>,
+}
+
+/// What a thread says at its end.
+#[derive(Default)]
+pub(super) struct Ended {
+    /// When, nanoseconds since the load began.
+    pub(super) at_ns: u64,
+    /// Operations without an answer, by kind.
+    pub(super) unanswered: Vec<(OperationKind, u64)>,
+    /// How late operations were sent although a client had room.
+    pub(super) lateness: Latencies,
+    /// The share of its time that the thread did not wait.
+    pub(super) busy_share: f64,
+    /// Why the store was lost, if it was.
+    pub(super) lost: Option<String>,
+}
+
+/// An operation under way.
+#[derive(Clone, Copy)]
+struct Slot {
+    operation: Operation,
+    intended_ns: u64,
+    sent_ns: u64,
+    /// When the whole of an operation with two parts was begun.
+    begun_ns: u64,
+    is_second_part: bool,
+    is_taken: bool,
+}
+
+struct Client {
+    session: Box<dyn Session>,
+    sockets: Vec<Socket>,
+    /// Sockets that the kernel took no more bytes for.
+    is_blocked: Vec<bool>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    is_dirty: bool,
+}
+
+pub(super) struct Worker<'a> {
+    task: Task<'a>,
+    common: Common<'a>,
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+    clients: Vec<Client>,
+    dirty: Vec<usize>,
+    /// The client that is asked first whether it has room.
+    turn: usize,
+    recorder: Recorder,
+    began: Instant,
+    idle_ns: u64,
+    lateness: Latencies,
+    /// Until when an operation that is due was held back by clients without room.
+    held_back_ns: u64,
+    source_is_empty: bool,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    answers: Vec<Answer>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Worker<'a> {
+    /// Connects all clients of the thread.
+    pub(super) fn connect(task: Task<'a>, common: Common<'a>) -> Result<Self, Broken> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Broken::new)?;
+        let is_open_loop = matches!(task.schedule, Schedule::Open { .. });
+        let endpoints = task.store.endpoints();
+        let mut clients = Vec::new();
+        for number in 0..task.clients {
+            let client = Client::connect(task.store.session(), &endpoints, task.depth)?;
+            for (connection, socket) in client.sockets.iter().enumerate() {
+                epoll::add(&epoll, socket, event_data(number, connection), epoll::EventFlags::IN)
+                    .map_err(Broken::new)?;
+            }
+            clients.push(client);
+        }
+        let mut worker = Self {
+            dirty: (0..clients.len()).collect(),
+            task,
+            common,
+            epoll,
+            events: Vec::with_capacity(256),
+            clients,
+            turn: 0,
+            recorder: Recorder::new(is_open_loop),
+            began: Instant::now(),
+            idle_ns: 0,
+            lateness: Latencies::default(),
+            held_back_ns: 0,
+            source_is_empty: false,
+            key: Vec::new(),
+            value: Vec::new(),
+            answers: Vec::new(),
+            buffer: vec![0; READ_SIZE_BYTES],
+        };
+        worker.shake_hands()?;
+        Ok(worker)
+    }
+
+    fn shake_hands(&mut self) -> Result<(), Broken> {
+        while !self.clients.iter().all(|client| client.session.is_ready()) {
+            if self.began.elapsed() > HANDSHAKE_PATIENCE {
+                return Err(Broken::new("the store does not answer the handshake"));
+            }
+            self.flush()?;
+            self.wait(Some(WAIT_MAX_NS))?;
+            self.receive()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the load, to its end.
+    pub(super) fn run(mut self) -> Ended {
+        self.common.ready.wait();
+        self.began = Instant::now();
+        self.idle_ns = 0;
+        let lost = self.drive().err().map(|broken| broken.reason);
+        if lost.is_some() {
+            self.common.stop.store(true, Ordering::Relaxed);
+        }
+        let at_ns = self.now_ns();
+        self.hand_over_intervals(at_ns, true);
+        let mut ended = Ended {
+            at_ns,
+            unanswered: self.unanswered(at_ns),
+            lateness: self.lateness,
+            busy_share: share(at_ns.saturating_sub(self.idle_ns), at_ns),
+            lost,
+        };
+        ended.unanswered.retain(|(_, count)| *count > 0);
+        ended
+    }
+
+    fn drive(&mut self) -> Result<(), Broken> {
+        loop {
+            let now_ns = self.now_ns();
+            if self.common.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let is_over = self.source_is_empty || self.task.until_ns.is_some_and(|until| now_ns >= until);
+            self.hand_over_intervals(now_ns, false);
+            self.issue(now_ns);
+            if is_over
+                && (self.is_idle()
+                    || now_ns >= self.task.until_ns.unwrap_or(u64::MAX - ANSWERS_PATIENCE_NS) + ANSWERS_PATIENCE_NS)
+            {
+                return Ok(());
+            }
+            self.flush()?;
+            self.wait(self.wait_ns(self.now_ns()))?;
+            self.receive()?;
+        }
+    }
+
+    /// Begins the operations that are due.
+    fn issue(&mut self, now_ns: u64) {
+        match self.task.schedule.next_ns() {
+            None => {
+                if self.task.until_ns.is_some_and(|until| now_ns >= until) {
+                    return;
+                }
+                for number in 0..self.clients.len() {
+                    self.refill(number, now_ns);
+                }
+            }
+            Some(mut due_ns) => {
+                let until_ns = self.task.until_ns.unwrap_or(u64::MAX);
+                while due_ns <= now_ns && due_ns < until_ns && !self.source_is_empty {
+                    let Some(number) = self.client_with_room() else {
+                        self.held_back_ns = now_ns;
+                        return;
+                    };
+                    if due_ns >= self.task.from_ns {
+                        self.lateness.record(now_ns - due_ns.max(self.held_back_ns).min(now_ns));
+                    }
+                    self.begin(number, due_ns, now_ns);
+                    self.task.schedule.advance();
+                    due_ns = self.task.schedule.next_ns().expect("an open loop stays one");
+                }
+            }
+        }
+    }
+
+    /// In a closed loop: gives a client all that it has room for.
+    fn refill(&mut self, number: usize, now_ns: u64) {
+        while !self.clients[number].free.is_empty() && !self.source_is_empty {
+            self.begin(number, now_ns, now_ns);
+        }
+    }
+
+    fn client_with_room(&mut self) -> Option<usize> {
+        let count = self.clients.len();
+        let found =
+            (0..count).map(|step| (self.turn + step) % count).find(|&number| !self.clients[number].free.is_empty())?;
+        self.turn = (found + 1) % count;
+        Some(found)
+    }
+
+    fn begin(&mut self, number: usize, intended_ns: u64, now_ns: u64) {
+        let Some(operation) = self.task.source.next() else {
+            self.source_is_empty = true;
+            return;
+        };
+        let ticket = self.clients[number].free.pop().expect("the client has room");
+        let slot = Slot {
+            operation,
+            intended_ns,
+            sent_ns: now_ns,
+            begun_ns: intended_ns,
+            is_second_part: false,
+            is_taken: true,
+        };
+        self.submit(number, ticket, slot);
+    }
+
+    fn submit(&mut self, number: usize, ticket: u32, slot: Slot) {
+        let Self { task, clients, dirty, key, value, .. } = self;
+        let client = &mut clients[number];
+        client.slots[ticket as usize] = slot;
+        task.keys.write(slot.operation.key, key);
+        let is_read = slot.operation.kind == OperationKind::Read
+            || (slot.operation.kind == OperationKind::ReadModifyWrite && !slot.is_second_part);
+        let request = match slot.operation.kind {
+            OperationKind::Scan => Request::Scan { start: key, rows: slot.operation.scan_rows },
+            _ if is_read => Request::Read { key },
+            _ => {
+                task.values.write(value);
+                Request::Write { key, value }
+            }
+        };
+        client.session.submit(Ticket(ticket), request);
+        if !std::mem::replace(&mut client.is_dirty, true) {
+            dirty.push(number);
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Broken> {
+        while let Some(number) = self.dirty.pop() {
+            let client = &mut self.clients[number];
+            client.is_dirty = false;
+            for (connection, socket) in client.sockets.iter_mut().enumerate() {
+                let is_sent = socket.flush(client.session.outbound(connection)).map_err(Broken::new)?;
+                if std::mem::replace(&mut client.is_blocked[connection], !is_sent) == is_sent {
+                    let mut interest = epoll::EventFlags::IN;
+                    interest.set(epoll::EventFlags::OUT, !is_sent);
+                    epoll::modify(&self.epoll, &*socket, event_data(number, connection), interest)
+                        .map_err(Broken::new)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How long nothing is to be done unless something arrives.
+    fn wait_ns(&self, now_ns: u64) -> Option<u64> {
+        let due_ns = self.task.schedule.next_ns().filter(|_| self.clients.iter().any(|client| !client.free.is_empty()));
+        let ends = [due_ns, self.task.until_ns.filter(|until| *until > now_ns)];
+        let wait_ns = ends.into_iter().flatten().map(|end| end.saturating_sub(now_ns)).min().unwrap_or(WAIT_MAX_NS);
+        Some(wait_ns.saturating_sub(AWAKE_BEFORE_NS).min(WAIT_MAX_NS))
+    }
+
+    fn wait(&mut self, wait_ns: Option<u64>) -> Result<(), Broken> {
+        let before_ns = self.now_ns();
+        self.events.clear();
+        let timeout = wait_ns.map(|ns| Timespec {
+            tv_sec: i64::try_from(ns / 1_000_000_000).expect("seconds fit"),
+            tv_nsec: i64::try_from(ns % 1_000_000_000).expect("nanoseconds fit"),
+        });
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Broken::new(io::Error::from(error))),
+        }
+        // A look that found something was work; one that found nothing, and every sleep, was waiting.
+        if self.events.is_empty() || wait_ns != Some(0) {
+            self.idle_ns += self.now_ns() - before_ns;
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<(), Broken> {
+        for index in 0..self.events.len() {
+            let (flags, data) = (self.events[index].flags, self.events[index].data.u64());
+            let (number, connection) = numbers_of(data);
+            if flags.contains(epoll::EventFlags::OUT) && !std::mem::replace(&mut self.clients[number].is_dirty, true) {
+                self.dirty.push(number);
+            }
+            if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
+                self.receive_on(number, connection)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn receive_on(&mut self, number: usize, connection: usize) -> Result<(), Broken> {
+        let client = &mut self.clients[number];
+        let Some(length) = client.sockets[connection].read(&mut self.buffer).map_err(Broken::new)? else {
+            return Ok(());
+        };
+        if length == 0 {
+            return Err(Broken::new("the store closed the connection"));
+        }
+        let mut answers = std::mem::take(&mut self.answers);
+        let received = client.session.receive(connection, &self.buffer[..length], &mut answers);
+        // A handshake may have something to say.
+        if !std::mem::replace(&mut client.is_dirty, true) {
+            self.dirty.push(number);
+        }
+        let now_ns = self.now_ns();
+        for answer in answers.drain(..) {
+            self.answered(number, &answer, now_ns);
+        }
+        self.answers = answers;
+        received
+    }
+
+    fn answered(&mut self, number: usize, answer: &Answer, now_ns: u64) {
+        let slot = self.clients[number].slots[answer.ticket.0 as usize];
+        if !slot.is_taken {
+            return;
+        }
+        let kind = slot.operation.kind;
+        let times = Times { intended_ns: slot.intended_ns, sent_ns: slot.sent_ns, answered_ns: now_ns };
+        let is_failed = matches!(answer.outcome, Outcome::Failed(_));
+        if kind == OperationKind::ReadModifyWrite {
+            let part = if slot.is_second_part { OperationKind::Update } else { OperationKind::Read };
+            self.record(part, times, slot.begun_ns, &answer.outcome);
+            if !slot.is_second_part && !is_failed {
+                let second = Slot { intended_ns: now_ns, sent_ns: now_ns, is_second_part: true, ..slot };
+                return self.submit(number, answer.ticket.0, second);
+            }
+            let whole = Times { intended_ns: slot.begun_ns, ..times };
+            self.record(kind, whole, slot.begun_ns, &answer.outcome);
+        } else {
+            self.record(kind, times, slot.begun_ns, &answer.outcome);
+        }
+        if kind == OperationKind::Insert && !is_failed {
+            self.task.source.inserted(slot.operation.key);
+        }
+        let client = &mut self.clients[number];
+        client.slots[answer.ticket.0 as usize].is_taken = false;
+        client.free.push(answer.ticket.0);
+    }
+
+    fn record(&mut self, kind: OperationKind, times: Times, begun_ns: u64, outcome: &Outcome) {
+        let is_measured = begun_ns >= self.task.from_ns && self.task.until_ns.is_none_or(|until| begun_ns < until);
+        if is_measured {
+            self.recorder.record(kind, times, outcome);
+        }
+    }
+
+    /// Hands over the intervals that have ended; all of them at the end.
+    fn hand_over_intervals(&mut self, now_ns: u64, is_last: bool) {
+        loop {
+            let number = self.recorder.interval_number();
+            let end_ns = self.task.from_ns + (number as u64 + 1) * self.task.interval_ns;
+            // What is answered behind the end belongs to the last interval.
+            let goes_on = self.task.until_ns.is_some_and(|until| end_ns >= until);
+            if (now_ns < end_ns || goes_on) && !is_last {
+                return;
+            }
+            let interval = self.recorder.rotate();
+            // Whoever collects them is gone only when the load is given up.
+            let _ = self.common.intervals.send((number, interval));
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    fn unanswered(&self, at_ns: u64) -> Vec<(OperationKind, u64)> {
+        let mut counts: Vec<(OperationKind, u64)> = Vec::new();
+        let mut count = |kind| match counts.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((kind, 1)),
+        };
+        let until_ns = self.task.until_ns.unwrap_or(u64::MAX).min(at_ns);
+        let slots = self.clients.iter().flat_map(|client| &client.slots);
+        for slot in slots.filter(|slot| slot.is_taken && slot.begun_ns >= self.task.from_ns && slot.begun_ns < until_ns)
+        {
+            count(slot.operation.kind);
+        }
+        counts
+    }
+
+    fn is_idle(&self) -> bool {
+        let is_behind = self.task.schedule.next_ns().zip(self.task.until_ns).is_some_and(|(next, until)| next < until);
+        let is_waiting = |client: &Client| client.slots.iter().any(|slot| slot.is_taken);
+        (self.source_is_empty || !is_behind) && !self.clients.iter().any(is_waiting)
+    }
+
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_nanos()).expect("500 years fit")
+    }
+}
+
+impl Client {
+    fn connect(session: Box<dyn Session>, endpoints: &[SocketAddr], depth: u32) -> Result<Self, Broken> {
+        let connect = |address: &SocketAddr| {
+            Socket::connect(*address).map_err(|error| Broken::new(format!("{address}: {error}")))
+        };
+        let sockets: Vec<_> = endpoints.iter().map(connect).collect::<Result<_, _>>()?;
+        let operation = Operation { kind: OperationKind::Read, key: 0, scan_rows: 0 };
+        let slot = Slot { operation, intended_ns: 0, sent_ns: 0, begun_ns: 0, is_second_part: false, is_taken: false };
+        Ok(Self {
+            session,
+            is_blocked: vec![false; sockets.len()],
+            sockets,
+            slots: vec![slot; depth as usize],
+            free: (0..depth).rev().collect(),
+            is_dirty: true,
+        })
+    }
+}
+
+fn event_data(client: usize, connection: usize) -> epoll::EventData {
+    epoll::EventData::new_u64((client as u64) << 32 | connection as u64)
+}
+
+fn numbers_of(data: u64) -> (usize, usize) {
+    let half = |bits: u64| usize::try_from(bits & u64::from(u32::MAX)).expect("32 bits");
+    (half(data >> 32), half(data))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a share")]
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}

@@ -1,0 +1,236 @@
+//! Where the time of requests goes: a histogram for each operation and stage, counted by the shard alone, one plain increment each.
+//!
+//! ```text
+//! last byte in ─queue─► turn ─wait─► at hand ─append─► log write ─sync─► durable ─apply─► to the socket ─reply─► last byte out
+//! ```
+//!
+//! A request has the stages that it went through; their sum is its *residency* to the nanosecond, since each begins where the one before
+//! ended. Times are read where many requests share them: once a read of a socket, a turn, a log write, a send. So requests that came and
+//! left together are counted in one step, and a request that came alone costs some tens of nanoseconds.
+
+use corelode_net::table::StageHistogram;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer, V2Serializer};
+
+/// Decimal digits that a time keeps.
+const DIGITS: u8 = 3;
+/// The longest time that is told apart from longer ones, nanoseconds: a minute. No request waits longer.
+const HIGHEST_NS: u64 = 60_000_000_000;
+/// Groups of answers in one send that are looked through for one that came and went at the same times.
+const GROUPS_SEARCHED: usize = 4;
+
+/// An operation that is timed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TimedOperation {
+    /// GET.
+    Get,
+    /// PUT.
+    Put,
+    /// DELETE.
+    Delete,
+    /// BATCH.
+    Batch,
+    /// SCAN, a page.
+    Scan,
+}
+
+impl TimedOperation {
+    const ALL: [Self; 5] = [Self::Get, Self::Put, Self::Delete, Self::Batch, Self::Scan];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Put => "put",
+            Self::Delete => "delete",
+            Self::Batch => "batch",
+            Self::Scan => "scan",
+        }
+    }
+}
+
+/// The stages, and their sum.
+const STAGES: [&str; 7] = ["queue", "wait", "append", "sync", "apply", "reply", "residency"];
+
+/// When a request came to the shard, nanoseconds on its monotonic clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Arrival {
+    /// Its last byte was received.
+    pub received_ns: u64,
+    /// The turn that looked at it began.
+    pub taken_ns: u64,
+}
+
+/// What happened just before a request was answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Cause {
+    /// It was carried out at once.
+    #[default]
+    Turn,
+    /// What it waited for was there: a block, room, or another core's answer.
+    Resumed {
+        /// When.
+        at_ns: u64,
+    },
+    /// A log write ended.
+    Logged {
+        /// When it was handed to the disk.
+        started_ns: u64,
+        /// When it was durable.
+        ended_ns: u64,
+    },
+}
+
+/// Answers of one operation that came and were caused together.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    operation: TimedOperation,
+    arrival: Arrival,
+    cause: Cause,
+    count: u64,
+}
+
+/// The answers of one connection on their way out.
+#[derive(Debug, Default)]
+pub(crate) struct Departures {
+    gathering: Vec<Group>,
+    sending: Vec<Group>,
+    taken_ns: u64,
+}
+
+impl Departures {
+    /// An answer was put with the connection's output.
+    pub(crate) fn add(&mut self, operation: TimedOperation, arrival: Arrival, cause: Cause) {
+        let searched = self.gathering.iter_mut().rev().take(GROUPS_SEARCHED);
+        let same =
+            |group: &&mut Group| group.operation == operation && group.arrival == arrival && group.cause == cause;
+        match { searched }.find(same) {
+            Some(group) => group.count += 1,
+            None => self.gathering.push(Group { operation, arrival, cause, count: 1 }),
+        }
+    }
+
+    /// The output was given to the socket.
+    pub(crate) fn taken(&mut self, now_ns: u64) {
+        debug_assert!(self.sending.is_empty(), "one send at a time");
+        std::mem::swap(&mut self.gathering, &mut self.sending);
+        self.taken_ns = now_ns;
+    }
+
+    /// The socket took all of it.
+    pub(crate) fn written(&mut self, now_ns: u64, stages: &mut StageHistograms) {
+        for group in self.sending.drain(..) {
+            stages.record(&group, self.taken_ns, now_ns);
+        }
+    }
+}
+
+type OfOneOperation = [Histogram<u64>; STAGES.len()];
+
+/// A shard's histograms. An operation takes memory once it occurs.
+#[derive(Default)]
+pub(crate) struct StageHistograms {
+    operations: [Option<Box<OfOneOperation>>; TimedOperation::ALL.len()],
+}
+
+impl StageHistograms {
+    fn record(&mut self, group: &Group, sent_ns: u64, written_ns: u64) {
+        let histograms =
+            self.operations[group.operation as usize].get_or_insert_with(|| Box::new(std::array::from_fn(|_| empty())));
+        let [queue, wait, append, sync, apply, reply, residency] = &mut **histograms;
+        // Where a wait was over before the request came, that stage is none: each time is at least the one before.
+        let received = group.arrival.received_ns;
+        let mut at = received;
+        let mut count = |stage: &mut Histogram<u64>, end_ns: u64| {
+            let end_ns = end_ns.max(at);
+            stage.saturating_record_n(end_ns - at, group.count);
+            at = end_ns;
+        };
+        count(queue, group.arrival.taken_ns);
+        match group.cause {
+            Cause::Turn => {}
+            Cause::Resumed { at_ns } => count(wait, at_ns),
+            Cause::Logged { started_ns, ended_ns } => {
+                count(append, started_ns);
+                count(sync, ended_ns);
+            }
+        }
+        count(apply, sent_ns);
+        count(reply, written_ns);
+        residency.saturating_record_n(at - received, group.count);
+    }
+
+    /// The names of the operations that have been counted.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = &'static str> {
+        let is_counted = |operation: &TimedOperation| self.operations[*operation as usize].is_some();
+        TimedOperation::ALL.into_iter().filter(is_counted).map(TimedOperation::name)
+    }
+
+    /// The histograms of the operation of that name that have counted anything.
+    pub(crate) fn export(&self, operation: &str) -> Vec<StageHistogram> {
+        let named = TimedOperation::ALL.into_iter().find(|known| known.name() == operation);
+        let histograms = named.and_then(|operation| self.operations[operation as usize].as_ref());
+        let counted = STAGES.iter().zip(histograms.into_iter().flat_map(|histograms| histograms.iter()));
+        let mut serializer = V2Serializer::new();
+        let export = |(stage, histogram): (&&str, &Histogram<u64>)| {
+            let mut v2 = Vec::new();
+            serializer.serialize(histogram, &mut v2).expect("memory takes it");
+            StageHistogram { stage: (*stage).to_owned(), v2 }
+        };
+        counted.filter(|(_, histogram)| !histogram.is_empty()).map(export).collect()
+    }
+}
+
+fn empty() -> Histogram<u64> {
+    Histogram::new_with_max(HIGHEST_NS, DIGITS).expect("the bounds are valid")
+}
+
+#[cfg(test)]
+mod tests {
+    use hdrhistogram::serialization::Deserializer;
+
+    use super::*;
+
+    fn recorded(causes: &[Cause]) -> Vec<(String, Histogram<u64>)> {
+        let (mut departures, mut stages) = (Departures::default(), StageHistograms::default());
+        let arrival = Arrival { received_ns: 1_000, taken_ns: 1_100 };
+        causes.iter().for_each(|&cause| departures.add(TimedOperation::Put, arrival, cause));
+        departures.taken(2_000);
+        departures.written(2_050, &mut stages);
+        assert_eq!(stages.operations().collect::<Vec<_>>(), ["put"]);
+        assert_eq!(stages.export("get"), []);
+        let decode = |v2: Vec<u8>| Deserializer::new().deserialize(&mut v2.as_slice()).expect("valid");
+        stages.export("put").into_iter().map(|exported| (exported.stage, decode(exported.v2))).collect()
+    }
+
+    #[test]
+    fn stages_follow_each_other_and_sum_to_residency() {
+        let logged = Cause::Logged { started_ns: 1_300, ended_ns: 1_900 };
+        let found = recorded(&[logged, logged]);
+        let times: Vec<_> =
+            found.iter().map(|(stage, histogram)| (stage.as_str(), histogram.max(), histogram.len())).collect();
+        let expected = [
+            ("queue", 100, 2),
+            ("append", 200, 2),
+            ("sync", 600, 2),
+            ("apply", 100, 2),
+            ("reply", 50, 2),
+            ("residency", 1_050, 2),
+        ];
+        assert_eq!(times, expected);
+    }
+
+    #[test]
+    fn a_stage_that_was_over_before_the_request_came_takes_no_time() {
+        let logged = Cause::Logged { started_ns: 900, ended_ns: 1_500 };
+        let found = recorded(&[logged, Cause::Turn, Cause::Resumed { at_ns: 1_700 }]);
+        let sum = |wanted: &str| -> u64 {
+            let of_stage = found.iter().find(|(stage, _)| stage == wanted);
+            of_stage.map_or(0, |(_, histogram)| {
+                histogram.iter_recorded().map(|value| value.value_iterated_to() * value.count_at_value()).sum()
+            })
+        };
+        assert_eq!((sum("append"), sum("sync"), sum("wait")), (0, 400, 600));
+        let stages: u64 = ["queue", "wait", "append", "sync", "apply", "reply"].into_iter().map(sum).sum();
+        assert_eq!(stages, sum("residency"));
+    }
+}
