@@ -4,6 +4,7 @@ mod connection;
 mod del;
 mod export;
 mod get;
+mod hdr;
 mod import;
 mod key;
 mod put;
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Import(import::Arguments),
     Export(export::Arguments),
     Status(status::Arguments),
+    Hdr(hdr::Arguments),
 }
 
 impl Command {
@@ -68,6 +70,7 @@ impl Command {
             Self::Import(arguments) => import::run(&arguments, url),
             Self::Export(arguments) => export::run(&arguments, url),
             Self::Status(arguments) => status::run(&arguments, url),
+            Self::Hdr(arguments) => hdr::run(&arguments, url),
         };
         outcome.unwrap_or_else(|failure| {
             eprintln!("corelode {name}: {}", failure.message);
@@ -86,6 +89,7 @@ impl Command {
             Self::Import(_) => "import",
             Self::Export(_) => "export",
             Self::Status(_) => "status",
+            Self::Hdr(_) => "hdr",
         }
     }
 }

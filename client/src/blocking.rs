@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use corelode_net::CoreIndex;
 use corelode_net::body::Durability;
-use corelode_net::table::Status;
+use corelode_net::table::{Histograms, Status, Topology};
 use tokio::runtime::Runtime;
 
 use crate::client::{BatchOutcome, WriteOptions};
@@ -102,6 +103,22 @@ impl Client {
     /// See [`Error`](crate::Error).
     pub fn status(&self) -> Result<Status> {
         self.runtime.block_on(self.client.status())
+    }
+
+    /// As [`Client::histograms`](crate::Client::histograms).
+    ///
+    /// # Errors
+    /// See [`Error`](crate::Error).
+    pub fn histograms(&self, core: CoreIndex, operation: &str) -> Result<Histograms> {
+        self.runtime.block_on(self.client.histograms(core, operation))
+    }
+
+    /// As [`Client::fetch_topology`](crate::Client::fetch_topology).
+    ///
+    /// # Errors
+    /// See [`Error`](crate::Error).
+    pub fn fetch_topology(&self) -> Result<Arc<Topology>> {
+        self.runtime.block_on(self.client.fetch_topology())
     }
 
     /// Runs a future of the client's on its background thread and waits for it.

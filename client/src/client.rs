@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use corelode_net::body::{Durability, ReadLevel, check_key, check_value};
-use corelode_net::table::{Status, Topology};
+use corelode_net::table::{Histograms, Status, Topology};
 use corelode_net::{CoreIndex, MapEpoch, PartitionId, Slot, slot_of};
 use tokio::time::{Instant, timeout_at};
 
@@ -189,6 +189,17 @@ impl Client {
     pub async fn status(&self) -> Result<Status> {
         match self.call(Route::Any, Request::Status, self.deadline()).await? {
             Reply::Status(status) => Ok(status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Where a core spent the time of its requests of one operation, since its start; with an empty operation, which operations there are.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn histograms(&self, core: CoreIndex, operation: &str) -> Result<Histograms> {
+        match self.call(Route::Any, Request::Histograms { core, operation }, self.deadline()).await? {
+            Reply::Histograms(histograms) => Ok(histograms),
             other => Err(unexpected(&other)),
         }
     }

@@ -5,10 +5,10 @@ use corelode_net::body::{
     PutRequest, ReadLevel, ScanPage, Value, WriteReply,
 };
 use corelode_net::table::{
-    ErrorReply, ScanRelease, ScanRequest, Status, TableBuilder, Topology, encode_status_request,
-    encode_topology_request,
+    ErrorReply, Histograms, HistogramsRequest, ScanRelease, ScanRequest, Status, TableBuilder, Topology,
+    encode_status_request, encode_topology_request,
 };
-use corelode_net::{Frame, Opcode, PartitionId, RequestHead, RetryClass, Revision, SnapshotToken, slot_of};
+use corelode_net::{CoreIndex, Frame, Opcode, PartitionId, RequestHead, RetryClass, Revision, SnapshotToken, slot_of};
 
 use crate::error::AttemptError;
 
@@ -109,6 +109,7 @@ pub(crate) enum Request<'a> {
     ScanRelease { partition: PartitionId, snapshot: SnapshotToken },
     Topology,
     Status,
+    Histograms { core: CoreIndex, operation: &'a str },
 }
 
 /// What of a request is needed to read its answer.
@@ -121,6 +122,7 @@ pub(crate) enum Expected {
     Done,
     Topology,
     Status,
+    Histograms,
 }
 
 /// A server's answer.
@@ -132,6 +134,7 @@ pub(crate) enum Reply {
     Page(Page),
     Topology(Topology),
     Status(Status),
+    Histograms(Histograms),
     Done,
 }
 
@@ -166,6 +169,7 @@ impl Request<'_> {
             Self::ScanRelease { .. } => Expected::Done,
             Self::Topology => Expected::Topology,
             Self::Status => Expected::Status,
+            Self::Histograms { .. } => Expected::Histograms,
         }
     }
 
@@ -204,6 +208,9 @@ impl Request<'_> {
             }
             Self::Topology => encode_topology_request(head, out),
             Self::Status => encode_status_request(head, out),
+            Self::Histograms { core, operation } => {
+                HistogramsRequest { core: *core, operation }.encode(head, tables, out)
+            }
         }
     }
 }
@@ -238,6 +245,7 @@ impl Expected {
             Self::Done => Ok(Reply::Done),
             Self::Topology => Topology::decode(frame).map(Reply::Topology).map_err(fail),
             Self::Status => Status::decode(frame).map(Reply::Status).map_err(fail),
+            Self::Histograms => Histograms::decode(frame).map(Reply::Histograms).map_err(fail),
         }
     }
 }

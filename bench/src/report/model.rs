@@ -262,6 +262,17 @@ pub struct CoreStages {
 }
 
 impl ServerStages {
+    /// All cores together.
+    #[must_use]
+    pub fn total(&self) -> CoreStages {
+        let mut total = CoreStages::default();
+        for (operation, stage, latencies) in self.cores.iter().flat_map(CoreStages::stages) {
+            let stages = total.operations.entry(operation.to_owned()).or_default();
+            stages.entry(stage.to_owned()).or_default().add(latencies);
+        }
+        total
+    }
+
     /// What was counted after `earlier`, on the same server. A server that was started anew in between is taken from its start.
     #[must_use]
     pub fn since(mut self, earlier: &Self) -> Self {
