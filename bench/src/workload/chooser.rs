@@ -3,16 +3,11 @@
 //! Owned by one thread's generator. Memory and the cost of a draw do not depend on the number of keys.
 
 use rand::RngExt;
-use rand::distr::Distribution;
 use rand::rngs::Xoshiro256PlusPlus;
-use rand_distr::Zipf;
 
 use super::distribution::{Hotspot, KeyChoice, Theta};
 use super::permutation::Spread;
-
-/// Nearer to 1 than this, an exponent counts as 1: the general formula divides by the distance and would lose its digits. No
-/// probability differs by more than 4 of 10^8 for it.
-const THETA_DISTANCE_MIN: f64 = 1e-9;
+use super::zipfian::Zipfian;
 
 /// Growth by this part is prepared for at once: 1 of 64.
 const GROWTH_SHIFT: u32 = 6;
@@ -66,32 +61,22 @@ impl KeyChooser {
 /// 64, and until then less than 1 of 64 draws is in vain.
 #[derive(Clone, Debug)]
 struct ZipfianRanks {
-    theta: f64,
-    /// How many ranks `sampler` draws from.
-    size: u64,
-    sampler: Zipf<f64>,
+    sampler: Zipfian,
 }
 
 impl ZipfianRanks {
-    fn new(theta: Theta, size: u64) -> Self {
-        let theta = if (theta.get() - 1.0).abs() < THETA_DISTANCE_MIN { 1.0 } else { theta.get() };
-        Self { theta, size, sampler: Self::sampler(theta, size) }
-    }
-
-    fn sampler(theta: f64, size: u64) -> Zipf<f64> {
-        Zipf::new(size as f64, theta).expect("there is a key, and a theta is from 0 to 5")
+    fn new(theta: Theta, keys: u64) -> Self {
+        Self { sampler: Zipfian::new(theta, keys) }
     }
 
     #[inline]
     fn draw(&mut self, random: &mut Xoshiro256PlusPlus, keys: u64) -> u64 {
-        if keys > self.size {
-            self.size = keys + (keys >> GROWTH_SHIFT);
-            self.sampler = Self::sampler(self.theta, self.size);
+        if keys > self.sampler.size {
+            self.sampler = Zipfian::new(self.sampler.theta, keys + (keys >> GROWTH_SHIFT));
         }
         loop {
-            #[expect(clippy::cast_possible_truncation, reason = "ranks are whole numbers of at most 49 bits")]
-            let rank = self.sampler.sample(random) as u64;
-            if (1..=keys).contains(&rank) {
+            let rank = self.sampler.draw(random);
+            if rank <= keys {
                 return rank - 1;
             }
         }

@@ -139,7 +139,7 @@ mod tests {
         let mut generator = generator(Preset::E, 1_000_000, 1, 0);
         let operations = operations(&mut generator, 4).into_iter();
         let operations: Vec<_> = operations.map(|operation| (operation.key, operation.scan_rows)).collect();
-        assert_eq!(operations, [(1_000_000, 0), (180_398, 60), (194_546, 51), (180_398, 43)]);
+        assert_eq!(operations, [(1_000_000, 0), (806_073, 31), (848_882, 36), (929_459, 81)]);
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod permutation;
 mod statistics;
 mod values;
 mod ycsb;
+mod zipfian;
 
 use std::num::NonZeroU32;
 

@@ -1,10 +1,10 @@
 //! Bijections that need no memory: they scatter numbers, and no two numbers meet.
 //!
-//! YCSB scatters the ranks of its zipfian distribution by a hash modulo the number of keys. Several ranks then share a key and other
-//! keys have no rank (about 1/e of them when there are as many ranks as keys), so that the result is not the distribution it is named
-//! for. A bijection keeps every probability as it is.
+//! YCSB scatters the ranks of its zipfian distribution by a hash modulo the number of keys. Then ranks share keys, and with as many
+//! ranks as keys about 1/e of the keys have none, so that the result is not the distribution it is named for. A bijection keeps every
+//! probability as it is.
 
-/// Rounds of multiplication and shift. Two leave patterns in domains of few bits.
+/// Rounds of multiplication and shift. One more or less makes little difference to the time: the walk's branches take most of it.
 const ROUNDS: usize = 3;
 
 /// Scatters the ranks of keys by popularity over the numbers of keys.
