@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
     use crate::workload::Preset;
-    use crate::workload::key_space::WINDOW;
+    use crate::workload::key_space::INSERT_WINDOW;
     use crate::workload::statistics::{assert_follows, zipfian};
 
     fn generator(preset: Preset, keys: u64, seed: u64, thread_number: usize) -> Generator {
@@ -205,8 +205,8 @@ mod tests {
     fn a_refused_insert_becomes_an_update() {
         let config = WorkloadConfig { mix: "insert=1".parse().unwrap(), ..WorkloadConfig::default() };
         let mut generator = Generator::new(&config, Arc::new(KeySpace::new(5).unwrap()), 1, 0);
-        let mut kinds = (0..WINDOW + 3).map(|_| generator.next());
-        assert!(kinds.by_ref().take(WINDOW).all(|operation| operation.kind == OperationKind::Insert));
+        let mut kinds = (0..INSERT_WINDOW + 3).map(|_| generator.next());
+        assert!(kinds.by_ref().take(INSERT_WINDOW).all(|operation| operation.kind == OperationKind::Insert));
         assert!(kinds.all(|operation| operation.kind == OperationKind::Update && operation.key < 5));
         assert_eq!(generator.inserts_refused(), 3);
     }

@@ -10,7 +10,7 @@ use super::error::WorkloadError;
 use super::keys::KEYS_MAX;
 
 /// How far beyond the first number that is not acknowledged numbers are handed out.
-pub const WINDOW: usize = 1 << 16;
+pub const INSERT_WINDOW: usize = 1 << 16;
 
 /// An atomic number alone in its cache lines, since threads write one while others read the other.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl KeySpace {
     /// # Errors
     /// If there is no key, or more than [`KEYS_MAX`].
     pub fn new(keys: u64) -> Result<Self, WorkloadError> {
-        Self::with_window(keys, WINDOW)
+        Self::with_window(keys, INSERT_WINDOW)
     }
 
     fn with_window(keys: u64, window: usize) -> Result<Self, WorkloadError> {
@@ -89,7 +89,7 @@ impl KeySpace {
         self.keys_at_start
     }
 
-    /// The number for an insert. `None` if it would be [`WINDOW`] or more beyond the first number that is not acknowledged, or if
+    /// The number for an insert. `None` if it would be [`INSERT_WINDOW`] or more beyond the first number that is not acknowledged, or if
     /// [`KEYS_MAX`] keys are there: an older insert has to end before.
     ///
     /// A number that was [given back](Self::give_back) comes first, also if the window is full.

@@ -46,7 +46,7 @@ use std::num::NonZeroU32;
 pub use distribution::{Hotspot, KeyChoice, Share, THETA_MAX, Theta};
 pub use error::WorkloadError;
 pub use generator::{Generator, Operation};
-pub use key_space::{KeySpace, WINDOW};
+pub use key_space::{INSERT_WINDOW, KeySpace};
 pub use keys::{KEY_BYTES_DEFAULT, KEY_BYTES_MIN, KEYS_MAX, KeyFormat};
 pub use mix::Mix;
 pub use values::{VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX, ValueFormat};
