@@ -4,6 +4,7 @@ mod collector;
 mod recorder;
 mod schedule;
 mod socket;
+mod source;
 mod worker;
 
 use std::sync::Barrier;
@@ -14,10 +15,13 @@ use std::time::{Duration, Instant};
 use crate::driver::{Broken, Store};
 use crate::report::histogram::Latencies;
 use crate::report::model::{End, GeneratorCheck, Pace, Repetition};
-use crate::workload::{KeyForm, Source, Values};
+use crate::workload::{KeyFormat, ValueFormat};
 use collector::Collector;
 use schedule::Schedule;
 use worker::{Common, Ended, Task, Worker};
+
+pub use collector::CollectedInterval;
+pub use source::Source;
 
 /// Intervals that wait to be collected, over all threads.
 const INTERVALS_WAITING_MAX: usize = 256;
@@ -50,11 +54,11 @@ pub struct LoadOptions {
 /// What a load is made of.
 pub struct Work<'a> {
     /// The operations of each thread.
-    pub sources: Vec<Box<dyn Source + Send>>,
+    pub sources: Vec<Source>,
     /// What keys look like.
-    pub keys: &'a KeyForm,
+    pub keys: KeyFormat,
     /// What values look like.
-    pub values: &'a Values,
+    pub values: &'a ValueFormat,
 }
 
 /// Makes a load, and answers what was measured. `stop` ends it early. `on_interval` sees each interval as it ends, with its number.
@@ -69,7 +73,7 @@ pub fn run(
     options: &LoadOptions,
     work: Work<'_>,
     stop: &AtomicBool,
-    on_interval: &mut dyn FnMut(&collector::CollectedInterval<'_>),
+    on_interval: &mut dyn FnMut(&CollectedInterval<'_>),
 ) -> Result<Repetition, Broken> {
     assert_eq!(work.sources.len(), options.threads, "one source a thread");
     let ready = Barrier::new(options.threads + 1);
@@ -91,8 +95,8 @@ pub fn run(
                 depth: options.depth,
                 schedule: Schedule::new(options.pace, thread, options.threads, options.seed ^ thread as u64),
                 source,
-                keys: work.keys.clone(),
-                values: work.values.clone(),
+                keys: work.keys,
+                values: work.values,
                 from_ns,
                 until_ns,
                 interval_ns: ns(interval),

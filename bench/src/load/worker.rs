@@ -25,10 +25,11 @@ use rustix::time::Timespec;
 use super::recorder::{IntervalRecord, Recorder, Times};
 use super::schedule::Schedule;
 use super::socket::Socket;
+use super::source::Source;
 use crate::driver::{Answer, Broken, Outcome, Request, Session, Store, Ticket};
 use crate::report::histogram::Latencies;
 use crate::report::model::OperationKind;
-use crate::workload::{KeyForm, Operation, Source, Values};
+use crate::workload::{KeyFormat, Operation, ValueFormat};
 
 /// How long handshakes may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
@@ -46,9 +47,9 @@ pub(super) struct Task<'a> {
     pub(super) clients: usize,
     pub(super) depth: u32,
     pub(super) schedule: Schedule,
-    pub(super) source: Box<dyn Source + Send>,
-    pub(super) keys: KeyForm,
-    pub(super) values: Values,
+    pub(super) source: Source,
+    pub(super) keys: KeyFormat,
+    pub(super) values: &'a ValueFormat,
     /// From here on operations count, nanoseconds since the load began.
     pub(super) from_ns: u64,
     /// From here on none is begun; `None` ends with the source.
@@ -120,6 +121,8 @@ pub(super) struct Worker<'a> {
     source_is_empty: bool,
     key: Vec<u8>,
     value: Vec<u8>,
+    /// Makes each value another one.
+    version: u64,
     answers: Vec<Answer>,
     buffer: Vec<u8>,
 }
@@ -155,6 +158,7 @@ impl<'a> Worker<'a> {
             source_is_empty: false,
             key: Vec::new(),
             value: Vec::new(),
+            version: 0,
             answers: Vec::new(),
             buffer: vec![0; READ_SIZE_BYTES],
         };
@@ -279,17 +283,20 @@ impl<'a> Worker<'a> {
     }
 
     fn submit(&mut self, number: usize, ticket: u32, slot: Slot) {
-        let Self { task, clients, dirty, key, value, .. } = self;
+        let Self { task, clients, dirty, key, value, version, .. } = self;
         let client = &mut clients[number];
         client.slots[ticket as usize] = slot;
-        task.keys.write(slot.operation.key, key);
+        key.clear();
+        task.keys.write_key(slot.operation.key, key);
         let is_read = slot.operation.kind == OperationKind::Read
             || (slot.operation.kind == OperationKind::ReadModifyWrite && !slot.is_second_part);
         let request = match slot.operation.kind {
             OperationKind::Scan => Request::Scan { start: key, rows: slot.operation.scan_rows },
             _ if is_read => Request::Read { key },
             _ => {
-                task.values.write(value);
+                *version += 1;
+                value.clear();
+                task.values.write_value(slot.operation.key, *version, value);
                 Request::Write { key, value }
             }
         };
@@ -398,9 +405,7 @@ impl<'a> Worker<'a> {
         } else {
             self.record(kind, times, slot.begun_ns, &answer.outcome);
         }
-        if kind == OperationKind::Insert && !is_failed {
-            self.task.source.inserted(slot.operation.key);
-        }
+        self.task.source.ended(slot.operation, !is_failed);
         let client = &mut self.clients[number];
         client.slots[answer.ticket.0 as usize].is_taken = false;
         client.free.push(answer.ticket.0);
