@@ -42,7 +42,10 @@ impl RespStore {
         encode(&mut info, &[b"INFO", b"server"]);
         let info = match conversation.ask(&info)? {
             Reply::Text(text) => text,
-            Reply::Error(reason) => return Err(Broken::new(format!("{address}: {reason}"))),
+            Reply::Error(reason) if reason.starts_with("NOAUTH") => {
+                return Err(Broken::new(format!("{address}: the server wants a password: {reason}")));
+            }
+            // Who it is, is told by most.
             _ => String::new(),
         };
         let field = |name: &str| {

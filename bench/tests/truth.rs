@@ -1,0 +1,211 @@
+//! What a load says of servers whose behaviour is known.
+
+#![allow(clippy::unwrap_used, reason = "what the fake server does not expect fails its test")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use corelode_bench::driver::resp::RespStore;
+use corelode_bench::load::{LoadOptions, Source, Work, operations_per_second, run};
+use corelode_bench::report::histogram::Latencies;
+use corelode_bench::report::model::{Arrival, End, OperationKind, Pace, Repetition};
+use corelode_bench::workload::{Generator, KeyFormat, KeySpace, Preset, Share, ValueFormat, WorkloadConfig};
+
+/// A server that answers each command in turn, as `answer` does it.
+struct FakeServer {
+    address: SocketAddr,
+}
+
+type Answer = dyn Fn(&mut TcpStream, &[Vec<u8>]) + Send + Sync;
+
+impl FakeServer {
+    fn start(answer: Arc<Answer>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for socket in listener.incoming() {
+                let (socket, answer) = (socket.unwrap(), Arc::clone(&answer));
+                socket.set_nodelay(true).unwrap();
+                std::thread::spawn(move || serve(socket, &*answer));
+            }
+        });
+        Self { address }
+    }
+}
+
+fn serve(mut socket: TcpStream, answer: &Answer) {
+    let mut reader = BufReader::new(socket.try_clone().unwrap());
+    while let Some(command) = read_command(&mut reader) {
+        if matches!(command[0].as_slice(), b"INFO" | b"CONFIG") {
+            socket.write_all(b"-ERR this server tells nothing\r\n").unwrap();
+        } else {
+            answer(&mut socket, &command);
+        }
+    }
+}
+
+/// The words of the next command; `None` at the end of the connection.
+fn read_command(reader: &mut BufReader<TcpStream>) -> Option<Vec<Vec<u8>>> {
+    let mut number = |reader: &mut BufReader<TcpStream>| {
+        let mut line = String::new();
+        let length = reader.read_line(&mut line).ok()?;
+        (length > 0).then(|| line.trim()[1..].parse::<usize>().unwrap())
+    };
+    let count = number(reader)?;
+    let mut words = Vec::new();
+    for _ in 0..count {
+        let mut word = vec![0; number(reader)? + 2];
+        reader.read_exact(&mut word).ok()?;
+        word.truncate(word.len() - 2);
+        words.push(word);
+    }
+    Some(words)
+}
+
+fn options(pace: Pace, clients: usize, depth: u32, duration: Duration) -> LoadOptions {
+    LoadOptions {
+        pace,
+        clients,
+        depth,
+        threads: 1,
+        processors: Vec::new(),
+        warm_up: Duration::from_millis(200),
+        duration: Some(duration),
+        seed: 1,
+    }
+}
+
+fn measure(server: &FakeServer, preset: Preset, options: &LoadOptions) -> Repetition {
+    let store = RespStore::find(server.address, None).unwrap();
+    let config = WorkloadConfig { keys: 1_000, ..preset.into() };
+    let key_space = Arc::new(KeySpace::new(config.keys).unwrap());
+    let source = |thread| Source::Workload {
+        generator: Box::new(Generator::new(&config, Arc::clone(&key_space), 7, thread)),
+        key_space: Arc::clone(&key_space),
+    };
+    let work = Work {
+        sources: (0..options.threads).map(source).collect(),
+        keys: KeyFormat::new(16).unwrap(),
+        values: &ValueFormat::new(100, Share::NONE).unwrap(),
+    };
+    run(&store, options, work, &AtomicBool::new(false), &mut |_| {}).unwrap()
+}
+
+fn reads(repetition: &Repetition) -> &Latencies {
+    &repetition.operations[&OperationKind::Read].latency
+}
+
+/// A server that stalls for 100 ms every second. Of operations that are sent all the time a tenth meets the stall; of operations that wait for
+/// each other, one for each stall.
+#[test]
+fn an_open_loop_shows_a_stall_that_a_closed_loop_hides() {
+    const STALL: Duration = Duration::from_millis(100);
+    let began = Instant::now();
+    let server = FakeServer::start(Arc::new(move |socket, _| {
+        let into_second = Duration::from_nanos(began.elapsed().subsec_nanos().into());
+        if into_second < STALL {
+            std::thread::sleep(STALL - into_second);
+        }
+        socket.write_all(b"$1\r\nv\r\n").unwrap();
+    }));
+    let duration = Duration::from_secs(4);
+    let open = Pace::Open { rate: 1_000.0, arrival: Arrival::Constant };
+    let open = measure(&server, Preset::C, &options(open, 16, 16, duration));
+    // Times within a stall are spread evenly over it.
+    let ms = |latencies: &Latencies, quantile| latencies.quantile(quantile) / 1_000_000;
+    assert!(ms(reads(&open), 0.99) >= 80, "p99 of {} ms", ms(reads(&open), 0.99));
+    assert!(ms(reads(&open), 0.999) >= 90, "p99.9 of {} ms", ms(reads(&open), 0.999));
+    let closed = measure(&server, Preset::C, &options(Pace::Closed, 2, 1, duration));
+    assert!(ms(reads(&closed), 0.99) < 80, "p99 of {} ms", ms(reads(&closed), 0.99));
+    assert!(closed.operations[&OperationKind::Read].latency.max() >= 80_000_000, "the stall itself was met");
+}
+
+/// The server times what it does itself: 1 ms, 10 ms or 50 ms. What the load says is that, and the way there and back.
+#[test]
+fn a_known_delay_is_what_is_reported() {
+    let delays = Arc::new(Mutex::new(Latencies::default()));
+    let (number, recorded) = (AtomicU64::new(0), Arc::clone(&delays));
+    let server = FakeServer::start(Arc::new(move |socket, _| {
+        let began = Instant::now();
+        let ms = match number.fetch_add(1, Ordering::Relaxed) % 20 {
+            0 => 50,
+            1..5 => 10,
+            _ => 1,
+        };
+        std::thread::sleep(Duration::from_millis(ms));
+        socket.write_all(b"$1\r\nv\r\n").unwrap();
+        recorded.lock().unwrap().record(u64::try_from(began.elapsed().as_nanos()).unwrap());
+    }));
+    let repetition = measure(&server, Preset::C, &options(Pace::Closed, 8, 1, Duration::from_secs(3)));
+    let (found, delays) = (reads(&repetition), delays.lock().unwrap());
+    assert!(found.count() > 500, "{} operations", found.count());
+    for quantile in [0.5, 0.9, 0.96, 0.99] {
+        let (known, found) = (delays.quantile(quantile), found.quantile(quantile));
+        let way = found.saturating_sub(known);
+        assert!(found * 1_000 >= known * 999, "{quantile}: {found} ns where the server took {known}");
+        assert!(way < 8_000_000, "{quantile}: {found} ns where the server took {known}");
+    }
+}
+
+#[test]
+fn a_rate_is_kept_and_every_operation_is_accounted_for() {
+    let server = FakeServer::start(Arc::new(|socket, _| socket.write_all(b"$1\r\nv\r\n").unwrap()));
+    let open = Pace::Open { rate: 2_000.0, arrival: Arrival::Constant };
+    let repetition = measure(&server, Preset::C, &options(open, 4, 4, Duration::from_secs(2)));
+    assert_eq!(repetition.end, End::Complete);
+    assert_eq!(reads(&repetition).count(), 4_000, "each one that was due in two seconds");
+    let sum: u64 = repetition.intervals.iter().map(|interval| interval.count).sum();
+    assert_eq!(sum, 4_000);
+    assert_eq!(repetition.intervals.len(), 2);
+}
+
+#[test]
+fn refusals_and_absences_are_counted_by_what_they_say() {
+    let server = FakeServer::start(Arc::new(|socket, command| match command[0].as_slice() {
+        b"GET" => socket.write_all(b"$-1\r\n").unwrap(),
+        _ => socket.write_all(b"-OOM command not allowed\r\n").unwrap(),
+    }));
+    let repetition = measure(&server, Preset::A, &options(Pace::Closed, 2, 4, Duration::from_millis(500)));
+    let (read, update) = (&repetition.operations[&OperationKind::Read], &repetition.operations[&OperationKind::Update]);
+    assert_eq!(read.absent, read.latency.count());
+    assert!(read.errors.is_empty());
+    assert_eq!(update.latency.count(), 0, "a refusal is no answer in time");
+    assert_eq!(update.errors.keys().collect::<Vec<_>>(), ["OOM"]);
+}
+
+#[test]
+fn a_read_modify_write_is_one_operation_and_two_requests() {
+    let server = FakeServer::start(Arc::new(|socket, command| match command[0].as_slice() {
+        b"GET" => socket.write_all(b"$1\r\nv\r\n").unwrap(),
+        _ => socket.write_all(b"+OK\r\n").unwrap(),
+    }));
+    let repetition = measure(&server, Preset::F, &options(Pace::Closed, 2, 4, Duration::from_secs(1)));
+    let count = |kind| repetition.operations[&kind].latency.count();
+    let (reads, updates, wholes) =
+        (count(OperationKind::Read), count(OperationKind::Update), count(OperationKind::ReadModifyWrite));
+    assert_eq!(updates, wholes);
+    let operations: u64 = repetition.intervals.iter().map(|interval| interval.count).sum();
+    assert_eq!(operations, reads - wholes + wholes);
+    assert!((operations_per_second(&repetition) - operations as f64 / repetition.seconds).abs() < 1.0);
+    let mean = |kind| repetition.operations[&kind].latency.mean();
+    let halves = mean(OperationKind::Update) + mean(OperationKind::Read);
+    assert!(mean(OperationKind::ReadModifyWrite) > halves / 2.0);
+}
+
+#[test]
+fn a_server_that_dies_in_the_middle_gives_a_report_that_says_so() {
+    let count = AtomicU64::new(0);
+    let server = FakeServer::start(Arc::new(move |socket, _| match count.fetch_add(1, Ordering::Relaxed) {
+        0..500 => socket.write_all(b"$1\r\nv\r\n").unwrap(),
+        _ => socket.shutdown(std::net::Shutdown::Both).unwrap(),
+    }));
+    let mut options = options(Pace::Closed, 2, 1, Duration::from_secs(20));
+    options.warm_up = Duration::ZERO;
+    let repetition = measure(&server, Preset::C, &options);
+    assert!(matches!(&repetition.end, End::Lost(reason) if reason.contains("closed")), "{:?}", repetition.end);
+    assert!((400..=500).contains(&reads(&repetition).count()), "{}", reads(&repetition).count());
+    assert!(repetition.seconds < 19.0);
+}
