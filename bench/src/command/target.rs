@@ -1,0 +1,101 @@
+//! Which store is driven: `corelode://HOST:PORT` or `redis://[:PASSWORD@]HOST:PORT`.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use corelode_net::body::Durability;
+
+use crate::driver::native::NativeStore;
+use crate::driver::resp::RespStore;
+use crate::driver::{Broken, Store};
+
+/// Where a store is, and how to speak with it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum TargetUrl {
+    /// A Corelode server.
+    Native { host: String },
+    /// A server that speaks RESP.
+    Resp { host: String, password: Option<String> },
+}
+
+/// What an acknowledged write has survived. Other stores than Corelode have that in their own settings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum WriteDurability {
+    /// On disk: survives a power cut
+    Synced,
+    /// In the server's memory: lost if the server stops before its next sync
+    Memory,
+}
+
+impl TargetUrl {
+    /// Asks the store who it is.
+    pub(crate) fn find(&self, durability: WriteDurability) -> Result<Box<dyn Store>, Broken> {
+        match self {
+            Self::Native { host } => {
+                let durability = match durability {
+                    WriteDurability::Synced => Durability::Synced,
+                    WriteDurability::Memory => Durability::Memory,
+                };
+                Ok(Box::new(NativeStore::find(address_of(host)?, durability)?))
+            }
+            Self::Resp { host, password } => Ok(Box::new(RespStore::find(address_of(host)?, password.as_deref())?)),
+        }
+    }
+}
+
+fn address_of(host: &str) -> Result<SocketAddr, Broken> {
+    let mut addresses = host.to_socket_addrs().map_err(|error| Broken::new(format!("{host}: {error}")))?;
+    addresses.next().ok_or_else(|| Broken::new(format!("{host}: the name has no address")))
+}
+
+impl FromStr for TargetUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fail = || format!("{text:?} is no store: give corelode://HOST:PORT or redis://[:PASSWORD@]HOST:PORT");
+        let (scheme, rest) = text.split_once("://").ok_or_else(fail)?;
+        let rest = rest.trim_end_matches('/');
+        let (login, host) = rest.rsplit_once('@').map_or((None, rest), |(login, host)| (Some(login), host));
+        let is_host = host.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok());
+        match (scheme, login) {
+            _ if !is_host => Err(fail()),
+            ("corelode", None) => Ok(Self::Native { host: host.to_owned() }),
+            ("redis" | "valkey" | "resp", _) => {
+                let password = login.map(|login| login.rsplit_once(':').map_or(login, |(_, password)| password));
+                Ok(Self::Resp { host: host.to_owned(), password: password.map(str::to_owned) })
+            }
+            _ => Err(fail()),
+        }
+    }
+}
+
+impl fmt::Display for TargetUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Native { host } => write!(formatter, "corelode://{host}"),
+            Self::Resp { host, .. } => write!(formatter, "redis://{host}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_the_driver_and_the_address() {
+        let native = TargetUrl::Native { host: "127.0.0.1:7400".to_owned() };
+        assert_eq!("corelode://127.0.0.1:7400".parse(), Ok(native));
+        let resp = |password: Option<&str>| TargetUrl::Resp {
+            host: "[::1]:6379".to_owned(),
+            password: password.map(str::to_owned),
+        };
+        assert_eq!("redis://[::1]:6379/".parse(), Ok(resp(None)));
+        assert_eq!("valkey://:b@c@[::1]:6379".parse(), Ok(resp(Some("b@c"))));
+        for wrong in ["", "127.0.0.1:7400", "corelode://x@host:1", "http://host:1", "redis://host", "redis://:1"] {
+            assert!(wrong.parse::<TargetUrl>().is_err(), "{wrong}");
+        }
+    }
+}
