@@ -3,5 +3,8 @@
 pub mod hgrm;
 pub mod histogram;
 pub mod hlog;
+pub mod html;
 pub mod model;
+pub mod summary;
+pub mod terminal;
 pub mod words;

@@ -1,6 +1,6 @@
 //! The words and units in which reports speak to people: names of operations, times, counts and shares.
 
-use super::model::{Arrival, End, Load, OperationKind, Pace, Workload};
+use super::model::{Arrival, End, Load, Measured, OperationKind, Pace, Workload};
 
 /// All kinds of operations, in the order in which reports show them.
 pub const OPERATION_KINDS: [OperationKind; 5] = [
@@ -147,6 +147,20 @@ pub fn end_text(end: &End) -> Option<String> {
         End::Interrupted => Some("interrupted by the user".to_owned()),
         End::Lost(reason) => Some(format!("the store could no longer be reached: {reason}")),
     }
+}
+
+/// What became of operations that were not simply answered: errors by reason, those without an answer, and reads that found nothing.
+#[must_use]
+pub fn remarks_text(measured: &Measured) -> Option<String> {
+    let mut parts: Vec<String> =
+        measured.errors.iter().map(|(reason, count)| format!("{} × {reason}", count_text(*count))).collect();
+    if measured.unanswered > 0 {
+        parts.push(format!("{} unanswered at the end", count_text(measured.unanswered)));
+    }
+    if measured.absent > 0 {
+        parts.push(format!("{} found nothing", count_text(measured.absent)));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// Why the tail of a closed loop says little about stalls, for whoever reads one.

@@ -1,0 +1,294 @@
+//! Where an operation's time goes: the mean of each stage on each core of the store, below what the client saw.
+
+use std::collections::BTreeMap;
+
+use super::super::histogram::Latencies;
+use super::super::model::{OperationKind, Report};
+use super::super::words::{count_text, duration_text};
+use super::axis::Axis;
+use super::escape::Escaped;
+use super::percentiles::tick_text;
+use super::picture::{WIDTH, begin, line, rectangle, text, text_width};
+use super::{Subject, put};
+
+/// The name under which the time from the last byte in to the last byte out is reported.
+const RESIDENCY: &str = "residency";
+/// Stages in the order in which an operation passes them. Stages that are not among them come after, by name.
+const STAGE_ORDER: [&str; 16] = [
+    "receive",
+    "read",
+    "parse",
+    "decode",
+    "route",
+    "queue",
+    "wait",
+    "execute",
+    "engine",
+    "append",
+    "sync",
+    "commit",
+    "replicate",
+    "apply",
+    "encode",
+    "reply",
+];
+
+/// Where the bars lie.
+const LEFT: f64 = 84.0;
+const RIGHT: f64 = WIDTH - 90.0;
+const BAR: f64 = 24.0;
+const ROW: f64 = 32.0;
+const TOP: f64 = 8.0;
+
+/// Cores by number, each with the times of its stages by name.
+type Cores = BTreeMap<u16, BTreeMap<String, Latencies>>;
+
+/// The section of a report, if the store said where the time goes.
+pub(super) fn section(page: &mut String, subject: &Subject<'_>) {
+    let operations = operations(subject.report);
+    if operations.is_empty() {
+        return;
+    }
+    page.push_str(
+        "<section>\n<h2>Where the time goes</h2>\n\
+         <p class=\"about\">Mean times. The store measured its stages from the last byte in to the last byte out; what the client saw \
+         beyond that is the network and the kernels on both sides, and waiting to be sent.</p>\n",
+    );
+    for (name, cores) in &operations {
+        put(page, format_args!("<figure class=\"stages\">\n<figcaption>{}</figcaption>\n", Escaped(name)));
+        let stages = stage_names(cores);
+        page.push_str(&bars(name, cores, &stages, client(subject, name)));
+        table(page, cores, &stages);
+        page.push_str("</figure>\n");
+    }
+    page.push_str("</section>\n");
+}
+
+/// What the client saw of the operations that a name of the store's stands for.
+struct Client {
+    /// The name of the kind, or of the kinds.
+    name: &'static str,
+    /// The mean from sending to the answer, nanoseconds.
+    service: f64,
+    /// The mean from the intended time of sending, nanoseconds.
+    latency: f64,
+}
+
+/// All repetitions put together: operations by name, each core by core.
+fn operations(report: &Report) -> BTreeMap<String, Cores> {
+    let mut operations: BTreeMap<String, Cores> = BTreeMap::new();
+    let servers = report.repetitions.iter().filter_map(|repetition| repetition.server.as_ref());
+    for core in servers.flat_map(|server| &server.cores) {
+        for (operation, stages) in &core.operations {
+            let sums = operations.entry(operation.clone()).or_default().entry(core.core).or_default();
+            for (stage, times) in stages {
+                sums.entry(stage.clone()).or_default().add(times);
+            }
+        }
+    }
+    operations.retain(|_, cores| cores.values().any(|stages| stages.values().any(|times| times.count() > 0)));
+    operations
+}
+
+/// The stages of an operation in their order.
+fn stage_names(cores: &Cores) -> Vec<String> {
+    let mut names: Vec<String> =
+        cores.values().flat_map(BTreeMap::keys).filter(|name| *name != RESIDENCY).cloned().collect();
+    names.sort();
+    names.dedup();
+    let place = |name: &String| STAGE_ORDER.iter().position(|known| known == name).unwrap_or(STAGE_ORDER.len());
+    names.sort_by_key(place);
+    names
+}
+
+/// The kinds of operations that a name of the store's stands for, put together.
+fn client(subject: &Subject<'_>, operation: &str) -> Option<Client> {
+    let (name, kinds): (_, &[OperationKind]) = match operation.to_ascii_lowercase().as_str() {
+        "get" | "read" => ("read", &[OperationKind::Read]),
+        "put" | "set" | "write" => ("write", &[OperationKind::Update, OperationKind::Insert]),
+        "update" => ("update", &[OperationKind::Update]),
+        "insert" => ("insert", &[OperationKind::Insert]),
+        "scan" | "range" => ("scan", &[OperationKind::Scan]),
+        _ => return None,
+    };
+    let (mut latency, mut service) = (Latencies::default(), Latencies::default());
+    for totals in kinds.iter().filter_map(|kind| subject.summary.kinds.get(kind)) {
+        latency.add(&totals.measured.latency);
+        service.add(&totals.measured.service);
+    }
+    (latency.count() > 0).then(|| Client { name, service: service.mean(), latency: latency.mean() })
+}
+
+/// The mean time between the last byte in and the last byte out: as the store says, or else the sum of the stages.
+fn residency(stages: &BTreeMap<String, Latencies>) -> f64 {
+    stages.get(RESIDENCY).map_or_else(|| stages.values().map(Latencies::mean).sum(), Latencies::mean)
+}
+
+/// Operations of a core.
+fn count(stages: &BTreeMap<String, Latencies>) -> u64 {
+    stages.get(RESIDENCY).or_else(|| stages.values().max_by_key(|times| times.count())).map_or(0, Latencies::count)
+}
+
+/// The mean residency over all cores.
+fn residency_of_all(cores: &Cores) -> f64 {
+    let total: u64 = cores.values().map(count).sum();
+    let sum: f64 = cores.values().map(|stages| residency(stages) * count(stages) as f64).sum();
+    sum / total.max(1) as f64
+}
+
+/// A part of a bar.
+struct Part<'a> {
+    name: &'a str,
+    class: String,
+    nanoseconds: f64,
+}
+
+/// Draws the client's bar and that of each core, all on one axis.
+fn bars(operation: &str, cores: &Cores, stages: &[String], client: Option<Client>) -> String {
+    let longest = cores.values().map(residency).chain(client.iter().map(|client| client.latency)).fold(1.0, f64::max);
+    let x = Axis::linear(0.0, longest, LEFT, RIGHT);
+    let rows = cores.len() + usize::from(client.is_some());
+    let bottom = TOP + ROW * rows as f64;
+    let mut svg = begin(bottom + 28.0, &description(operation, cores, stages, client.as_ref()), None);
+    for tick in x.ticks(6.0) {
+        line(&mut svg, "grid", (x.at(tick), TOP), (x.at(tick), bottom));
+        let label = if tick == 0.0 { "0".to_owned() } else { tick_text(tick) };
+        text(&mut svg, "tick middle", (x.at(tick), bottom + 18.0), &label);
+    }
+    let mut top = TOP;
+    if let Some(client) = client {
+        let inside = residency_of_all(cores).min(client.service);
+        let parts = [
+            Part { name: "in the store", class: "part inside".to_owned(), nanoseconds: inside },
+            Part { name: "network", class: "part network".to_owned(), nanoseconds: client.service - inside },
+            Part {
+                name: "waiting to be sent",
+                class: "part waiting".to_owned(),
+                nanoseconds: (client.latency - client.service).max(0.0),
+            },
+        ];
+        bar(&mut svg, &x, top, "client", &parts, client.latency.max(client.service));
+        top += ROW;
+    }
+    for (core, times) in cores {
+        let parts: Vec<Part<'_>> = stages
+            .iter()
+            .enumerate()
+            .filter_map(|(index, stage)| {
+                let nanoseconds = times.get(stage)?.mean();
+                Some(Part { name: stage, class: format!("part s{}", index % 8), nanoseconds })
+            })
+            .collect();
+        bar(&mut svg, &x, top, &format!("core {core}"), &parts, residency(times));
+        top += ROW;
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+/// A bar: its name, its parts with their names where they fit, and the whole at its end.
+fn bar(svg: &mut String, x: &Axis, top: f64, name: &str, parts: &[Part<'_>], whole: f64) {
+    let (top, bottom) = (top + (ROW - BAR) / 2.0, top + f64::midpoint(ROW, BAR));
+    let baseline = f64::midpoint(top, bottom) + 4.0;
+    text(svg, "row end", (LEFT - 10.0, baseline), name);
+    let mut begin = 0.0;
+    for part in parts {
+        let (from, to) = (x.at(begin), x.at(begin + part.nanoseconds));
+        let value = duration_text(part.nanoseconds);
+        // A hair of the page between two parts tells them apart without their colours.
+        rectangle(
+            svg,
+            &part.class,
+            (from, top),
+            (f64::max(to - 1.5, from), bottom),
+            &format!("{}: {value}", part.name),
+        );
+        let both = format!("{} {value}", part.name);
+        let label = [both.as_str(), part.name].into_iter().find(|label| text_width(label) + 8.0 < to - from);
+        if let Some(label) = label {
+            text(svg, &format!("inside-{}", part.class.trim_start_matches("part ")), (from + 6.0, baseline), label);
+        }
+        begin += part.nanoseconds;
+    }
+    text(svg, "value", (x.at(begin.max(whole)) + 8.0, baseline), &duration_text(whole));
+}
+
+/// The same as numbers, with the tails that a mean hides.
+fn table(page: &mut String, cores: &Cores, stages: &[String]) {
+    page.push_str("<table class=\"numbers\">\n<thead><tr><th scope=\"col\">stage</th>");
+    for (core, times) in cores {
+        put(
+            page,
+            format_args!(
+                "<th scope=\"col\" colspan=\"3\">core {core} <small>{} operations</small></th>",
+                count_text(count(times))
+            ),
+        );
+    }
+    page.push_str("</tr>\n<tr class=\"units\"><td></td>");
+    for _ in cores {
+        page.push_str("<td>mean</td><td>p99</td><td>max</td>");
+    }
+    page.push_str("</tr></thead>\n<tbody>\n");
+    for (index, stage) in stages.iter().enumerate() {
+        put(page, format_args!("<tr><th scope=\"row\"><i class=\"swatch s{}\"></i>{}</th>", index % 8, Escaped(stage)));
+        cells(page, cores, stage);
+    }
+    page.push_str("<tr class=\"sum\"><th scope=\"row\">residency</th>");
+    cells(page, cores, RESIDENCY);
+    page.push_str("</tbody>\n</table>\n");
+}
+
+/// The figures of a stage on each core, to the end of the row.
+fn cells(page: &mut String, cores: &Cores, stage: &str) {
+    for times in cores.values() {
+        match times.get(stage).filter(|times| times.count() > 0) {
+            None => page.push_str("<td></td><td></td><td></td>"),
+            Some(times) => put(
+                page,
+                format_args!(
+                    "<td>{}</td><td>{}</td><td>{}</td>",
+                    duration_text(times.mean()),
+                    duration_text(times.quantile(0.99) as f64),
+                    duration_text(times.max() as f64)
+                ),
+            ),
+        }
+    }
+    page.push_str("</tr>\n");
+}
+
+/// The picture in words.
+fn description(operation: &str, cores: &Cores, stages: &[String], client: Option<&Client>) -> String {
+    let mut words = format!("Mean time of {operation} by stage.");
+    if let Some(client) = client {
+        put(
+            &mut words,
+            format_args!(
+                " The client's {} took {} from sending, of which {} in the store.",
+                client.name,
+                duration_text(client.service),
+                duration_text(residency_of_all(cores))
+            ),
+        );
+    }
+    for (core, times) in cores {
+        let parts =
+            stages.iter().filter_map(|stage| Some(format!("{stage} {}", duration_text(times.get(stage)?.mean()))));
+        put(&mut words, format_args!(" Core {core}: {}.", parts.collect::<Vec<_>>().join(", ")));
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_come_in_the_order_in_which_they_are_passed() {
+        let stages = ["reply", "zebra", "queue", "residency", "parse", "ant"];
+        let stages = stages.map(|name| (name.to_owned(), Latencies::default()));
+        let cores = Cores::from([(0, BTreeMap::from(stages))]);
+        assert_eq!(stage_names(&cores), ["parse", "queue", "reply", "ant", "zebra"]);
+    }
+}

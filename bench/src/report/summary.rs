@@ -1,0 +1,150 @@
+//! What a report comes to: the repetitions put together, and how far they lie apart.
+
+use std::collections::BTreeMap;
+
+use super::histogram::Latencies;
+use super::model::{Measured, OperationKind, Repetition, Report};
+
+/// A report's repetitions put together.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Summary {
+    /// Each kind of operation.
+    pub kinds: BTreeMap<OperationKind, Totals>,
+    /// All requests: every kind but read-modify-write, whose halves are counted as reads and updates.
+    pub requests: Totals,
+}
+
+/// What was measured of one kind of operation, or of all requests, over all repetitions.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Totals {
+    /// The sum.
+    pub measured: Measured,
+    /// Each repetition by itself, in order.
+    pub repetitions: Vec<Share>,
+}
+
+/// What one repetition is to [`Totals`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct Share {
+    /// Its latencies.
+    pub latency: Latencies,
+    /// Operations a second.
+    pub rate: f64,
+}
+
+/// How the repetitions of a figure lie apart.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Spread {
+    /// The least.
+    pub min: f64,
+    /// The one in the middle, or the mean of the two there.
+    pub median: f64,
+    /// The greatest.
+    pub max: f64,
+}
+
+impl Summary {
+    /// Puts a report's repetitions together.
+    #[must_use]
+    pub fn of(report: &Report) -> Self {
+        let mut kinds = BTreeMap::new();
+        for repetition in &report.repetitions {
+            for kind in repetition.operations.keys() {
+                kinds.entry(*kind).or_insert_with(|| totals(&report.repetitions, |other| other == *kind));
+            }
+        }
+        let requests = totals(&report.repetitions, |kind| kind != OperationKind::ReadModifyWrite);
+        Self { kinds, requests }
+    }
+}
+
+impl Totals {
+    /// How operations a second lie apart.
+    #[must_use]
+    pub fn rate(&self) -> Spread {
+        Spread::of(self.repetitions.iter().map(|share| share.rate))
+    }
+
+    /// How a figure of the latencies lies apart.
+    #[must_use]
+    pub fn spread(&self, figure: impl Fn(&Latencies) -> f64) -> Spread {
+        Spread::of(self.repetitions.iter().map(|share| figure(&share.latency)))
+    }
+
+    /// Refusals and failures.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        self.measured.errors.values().sum()
+    }
+}
+
+impl Spread {
+    /// The spread of some values; zeros if there are none.
+    #[must_use]
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let (Some(min), Some(max)) = (values.first(), values.last()) else { return Self::default() };
+        let median = f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2]);
+        Self { min: *min, median, max: *max }
+    }
+
+    /// How far the extremes lie apart, as a share of the median.
+    #[must_use]
+    pub fn width(&self) -> f64 {
+        if self.median > 0.0 { (self.max - self.min) / self.median } else { 0.0 }
+    }
+
+    /// Whether a value could be of either.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.min <= other.max && other.min <= self.max
+    }
+}
+
+/// What is measured in a repetition of the kinds that are chosen.
+fn measured(repetition: &Repetition, is_chosen: impl Fn(OperationKind) -> bool) -> Measured {
+    let mut sum = Measured::default();
+    for (_, part) in repetition.operations.iter().filter(|(kind, _)| is_chosen(**kind)) {
+        add(&mut sum, part);
+    }
+    sum
+}
+
+/// The repetitions of the kinds that are chosen.
+fn totals(repetitions: &[Repetition], is_chosen: impl Fn(OperationKind) -> bool) -> Totals {
+    let mut totals = Totals { measured: Measured::default(), repetitions: Vec::new() };
+    for repetition in repetitions {
+        let part = measured(repetition, &is_chosen);
+        add(&mut totals.measured, &part);
+        let rate = if repetition.seconds > 0.0 { part.latency.count() as f64 / repetition.seconds } else { 0.0 };
+        totals.repetitions.push(Share { latency: part.latency, rate });
+    }
+    totals
+}
+
+/// Adds what was measured to a sum.
+fn add(sum: &mut Measured, part: &Measured) {
+    sum.latency.add(&part.latency);
+    sum.service.add(&part.service);
+    sum.absent += part.absent;
+    sum.unanswered += part.unanswered;
+    for (reason, count) in &part.errors {
+        *sum.errors.entry(reason.clone()).or_default() += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
+        assert_eq!(Spread::of([4.0, 1.0, 2.0, 10.0]), Spread { min: 1.0, median: 3.0, max: 10.0 });
+        assert_eq!(Spread::of([7.0]), Spread { min: 7.0, median: 7.0, max: 7.0 });
+        assert_eq!(Spread::of([]), Spread::default());
+        assert!((Spread::of([9.0, 10.0, 11.0]).width() - 0.2).abs() < 1e-9);
+        assert!(Spread::of([1.0, 3.0]).overlaps(&Spread::of([3.0, 4.0])));
+        assert!(!Spread::of([1.0, 3.0]).overlaps(&Spread::of([3.5, 4.0])));
+    }
+}

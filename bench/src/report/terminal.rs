@@ -1,0 +1,160 @@
+//! A report as some lines of text, for the terminal.
+
+use std::fmt::Write;
+
+use super::model::{Pace, Report};
+use super::summary::{Spread, Summary, Totals};
+use super::words::{
+    CLOSED_LOOP_NOTE, bytes_text, clients_text, count_text, duration_text, end_text, mix_text, nanoseconds_text,
+    operation_name, pace_text, plural, rate_text, remarks_text, seconds_text, share_text, significant_text,
+};
+
+/// The columns of latencies: how they are called, and the share of operations that took no longer.
+const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
+
+/// A report in some lines: what was run, the latencies of each kind of operation, what went wrong, and how far the repetitions lie apart.
+#[must_use]
+pub fn summary(report: &Report) -> String {
+    let totals = Summary::of(report);
+    let mut lines = head(report);
+    lines.push(String::new());
+    lines.extend(table(&totals));
+    lines.push(String::new());
+    lines.extend(spreads(&totals.requests));
+    lines.extend(failures(&totals));
+    lines.extend(cautions(report));
+    lines.iter().fold(String::new(), |mut text, line| {
+        writeln!(text, "{}", line.trim_end()).expect("a string takes all text");
+        text
+    })
+}
+
+/// What was run.
+fn head(report: &Report) -> Vec<String> {
+    let Report { target, workload, load, .. } = report;
+    vec![
+        report.title.clone(),
+        entry("target", &format!("{}, {} driver, {}", target.server, target.driver, target.address)),
+        entry("durability", &target.durability),
+        entry(
+            "workload",
+            &format!(
+                "{}: {}; {}; {} of {}, values of {}",
+                workload.name,
+                mix_text(workload),
+                workload.distribution,
+                plural(workload.keys, "key"),
+                bytes_text(workload.key_bytes as u64),
+                bytes_text(workload.value_bytes as u64)
+            ),
+        ),
+        entry("load", &format!("{}; {}", pace_text(load.pace), clients_text(load))),
+        entry(
+            "time",
+            &format!(
+                "{} × {} after {} of warm-up",
+                report.repetitions.len(),
+                seconds_text(load.seconds),
+                seconds_text(load.warm_up_seconds)
+            ),
+        ),
+    ]
+}
+
+/// The latencies of each kind of operation. Numbers are flush right.
+fn table(summary: &Summary) -> Vec<String> {
+    let mut rows = vec![["operation", "count", "ops/s", "mean"].map(str::to_owned).to_vec()];
+    rows[0].extend(QUANTILES.iter().map(|(name, _)| (*name).to_owned()));
+    rows[0].push("max".to_owned());
+    for (kind, totals) in &summary.kinds {
+        let latency = &totals.measured.latency;
+        let mut row = vec![
+            operation_name(*kind).to_owned(),
+            count_text(latency.count()),
+            rate_text(totals.rate().median),
+            duration_text(latency.mean()),
+        ];
+        row.extend(QUANTILES.iter().map(|(_, quantile)| nanoseconds_text(latency.quantile(*quantile))));
+        row.push(nanoseconds_text(latency.max()));
+        rows.push(row);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let mut line = format!("  {:<width$}", row[0], width = widths[0]);
+        for (cell, width) in row.iter().zip(&widths).skip(1) {
+            write!(line, "  {cell:>width$}").expect("a string takes all text");
+        }
+        line
+    };
+    rows.iter().map(line).collect()
+}
+
+/// How far the repetitions lie apart.
+fn spreads(requests: &Totals) -> Vec<String> {
+    let line = |name: &str, spread: Spread, text: &dyn Fn(f64) -> String| {
+        let mut value = text(spread.median);
+        if requests.repetitions.len() > 1 {
+            let (count, apart) = (requests.repetitions.len(), apart_text(spread));
+            write!(value, ", median of {count} ({} to {}, {apart})", text(spread.min), text(spread.max))
+                .expect("a string takes all text");
+        }
+        entry(name, &value)
+    };
+    let p99 = requests.spread(|latency| latency.quantile(0.99) as f64);
+    vec![
+        line("throughput", requests.rate(), &|rate| format!("{}/s", rate_text(rate))),
+        line("p99", p99, &duration_text),
+    ]
+}
+
+/// How far the extremes lie apart: as a share of the median or, if that is more than all of it, as a factor.
+fn apart_text(spread: Spread) -> String {
+    if spread.width() < 1.0 {
+        format!("{} apart", share_text(spread.width()))
+    } else {
+        format!("{} times the least", significant_text(spread.max / spread.min))
+    }
+}
+
+/// Errors by reason, reads that found nothing, and operations without an answer, kind by kind.
+fn failures(summary: &Summary) -> Vec<String> {
+    let mut lines: Vec<String> = summary
+        .kinds
+        .iter()
+        .filter_map(|(kind, totals)| Some(format!("{}: {}", operation_name(*kind), remarks_text(&totals.measured)?)))
+        .collect();
+    match lines.first_mut() {
+        None => lines.push(entry("errors", "none")),
+        Some(first) => *first = entry("errors", first),
+    }
+    for line in lines.iter_mut().skip(1) {
+        *line = entry("", line);
+    }
+    lines
+}
+
+/// What a reader should know before believing the figures.
+fn cautions(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (number, repetition) in (1..).zip(&report.repetitions) {
+        if let Some(end) = end_text(&repetition.end) {
+            lines.push(entry("warning", &format!("repetition {number}: {end}")));
+        }
+        if let Some(warning) = &repetition.generator.warning {
+            lines.push(entry("warning", &format!("repetition {number}: {warning}")));
+        }
+    }
+    if !report.generator.is_optimized {
+        lines.push(entry("warning", "the load generator was built without optimisations"));
+    }
+    if report.load.pace == Pace::Closed {
+        lines.push(entry("note", CLOSED_LOOP_NOTE));
+    }
+    lines
+}
+
+/// A named line.
+fn entry(name: &str, text: &str) -> String {
+    format!("  {name:<11} {text}")
+}
