@@ -10,7 +10,8 @@ fn main() {
         String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
     };
     let commit = git(&["rev-parse", "--short=12", "HEAD"]).map(|commit| {
-        let is_clean = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| changes.is_empty());
+        let is_clean =
+            git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| changes.is_empty());
         if is_clean { commit } else { format!("{commit} with changes") }
     });
     println!("cargo:rustc-env=CORELODE_COMMIT={}", commit.unwrap_or_default());

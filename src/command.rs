@@ -56,6 +56,9 @@ pub(crate) enum Command {
     Export(export::Arguments),
     Status(status::Arguments),
     Hdr(hdr::Arguments),
+    /// Make loads on this or another store, and report latencies that one can trust
+    #[command(subcommand)]
+    Bench(corelode_bench::command::Command),
 }
 
 impl Command {
@@ -71,6 +74,7 @@ impl Command {
             Self::Export(arguments) => export::run(&arguments, url),
             Self::Status(arguments) => status::run(&arguments, url),
             Self::Hdr(arguments) => hdr::run(&arguments, url),
+            Self::Bench(command) => return command.run("corelode bench", &url.to_string()).into(),
         };
         outcome.unwrap_or_else(|failure| {
             eprintln!("corelode {name}: {}", failure.message);
@@ -90,6 +94,7 @@ impl Command {
             Self::Export(_) => "export",
             Self::Status(_) => "status",
             Self::Hdr(_) => "hdr",
+            Self::Bench(_) => "bench",
         }
     }
 }

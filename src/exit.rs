@@ -31,3 +31,14 @@ impl From<Exit> for ExitCode {
         Self::from(exit as u8)
     }
 }
+
+impl From<corelode_bench::command::Exit> for Exit {
+    fn from(exit: corelode_bench::command::Exit) -> Self {
+        match exit {
+            corelode_bench::command::Exit::Done => Self::Done,
+            corelode_bench::command::Exit::Usage => Self::Usage,
+            corelode_bench::command::Exit::Unreachable => Self::Unreachable,
+            corelode_bench::command::Exit::Refused => Self::Refused,
+        }
+    }
+}

@@ -49,7 +49,7 @@ fn serve(mut socket: TcpStream, answer: &Answer) {
 
 /// The words of the next command; `None` at the end of the connection.
 fn read_command(reader: &mut BufReader<TcpStream>) -> Option<Vec<Vec<u8>>> {
-    let mut number = |reader: &mut BufReader<TcpStream>| {
+    let number = |reader: &mut BufReader<TcpStream>| {
         let mut line = String::new();
         let length = reader.read_line(&mut line).ok()?;
         (length > 0).then(|| line.trim()[1..].parse::<usize>().unwrap())

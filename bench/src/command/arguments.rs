@@ -1,0 +1,215 @@
+//! Arguments that several commands take: the workload, and how it is sent.
+
+use std::collections::BTreeSet;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::load::LoadOptions;
+use crate::report::model::{Arrival, Pace};
+use crate::workload::{
+    KEY_BYTES_DEFAULT, KEYS_DEFAULT, KeyChoice, Mix, Preset, SCAN_ROWS_MAX_DEFAULT, Share, WorkloadConfig,
+};
+
+/// What is asked of the store
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Workload")]
+pub(crate) struct WorkloadArguments {
+    /// YCSB's workload A to F; the options below change it
+    #[arg(long, value_name = "A-F", default_value = "A")]
+    pub(crate) workload: Preset,
+
+    /// Shares of operations, such as read=0.95,update=0.05; also insert, scan and read-modify-write
+    #[arg(long, value_name = "SHARES")]
+    pub(crate) mix: Option<Mix>,
+
+    /// How keys are chosen: uniform, zipfian:THETA, latest:THETA or hotspot:KEYS,OPERATIONS
+    #[arg(long, value_name = "CHOICE")]
+    pub(crate) choice: Option<KeyChoice>,
+
+    /// Keys that there are before the load
+    #[arg(long, value_name = "N", default_value_t = KEYS_DEFAULT)]
+    pub(crate) keys: u64,
+
+    /// The length of keys
+    #[arg(long, value_name = "BYTES", default_value_t = KEY_BYTES_DEFAULT)]
+    pub(crate) key_bytes: usize,
+
+    /// The length of values
+    #[arg(long, value_name = "BYTES", default_value_t = 100)]
+    pub(crate) value_bytes: usize,
+
+    /// The share of each value that compresses well
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    pub(crate) compressible: Share,
+
+    /// The longest scan, rows
+    #[arg(long, value_name = "N", default_value_t = SCAN_ROWS_MAX_DEFAULT)]
+    pub(crate) scan_rows: NonZeroU32,
+
+    /// What all random choices follow from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// The keys are there: do not write them first
+    #[arg(long)]
+    pub(crate) no_fill: bool,
+}
+
+impl WorkloadArguments {
+    pub(crate) fn config(&self) -> WorkloadConfig {
+        let preset = WorkloadConfig::from(self.workload);
+        WorkloadConfig {
+            mix: self.mix.clone().unwrap_or(preset.mix),
+            key_choice: self.choice.unwrap_or(preset.key_choice),
+            scan_rows_max: self.scan_rows,
+            keys: self.keys,
+            key_bytes: self.key_bytes,
+            value_bytes: self.value_bytes,
+            value_compressible: self.compressible,
+        }
+    }
+}
+
+/// How operations are sent
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Load")]
+pub(crate) struct LoadArguments {
+    /// Clients, each with a connection (to each core, where the store has those)
+    #[arg(long, value_name = "N", default_value = "50")]
+    pub(crate) clients: NonZeroUsize,
+
+    /// The most operations that a client has under way
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) depth: NonZeroU32,
+
+    /// Threads that make the load
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) threads: NonZeroUsize,
+
+    /// Processors for the threads, such as 1 or 2,4-7
+    #[arg(long, value_name = "LIST")]
+    pub(crate) pin: Option<Processors>,
+
+    /// Seconds before each measurement that do not count
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    pub(crate) warm_up: Duration,
+
+    /// Seconds of each measurement
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+
+    /// How often to measure
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub(crate) repetitions: NonZeroU32,
+}
+
+impl LoadArguments {
+    /// # Errors
+    /// If there are more threads than clients.
+    pub(crate) fn options(&self, pace: Pace) -> Result<LoadOptions, String> {
+        let (clients, threads) = (self.clients.get(), self.threads.get());
+        if threads > clients {
+            return Err(format!("{threads} threads for {clients} clients: each thread needs one"));
+        }
+        if self.seconds.is_zero() {
+            return Err("a measurement needs some time: give --seconds".to_owned());
+        }
+        Ok(LoadOptions {
+            pace,
+            clients,
+            depth: self.depth.get(),
+            threads,
+            processors: self.pin.iter().flat_map(|list| list.0.iter().copied()).collect(),
+            warm_up: self.warm_up,
+            duration: Some(self.seconds),
+            seed: 0,
+        })
+    }
+}
+
+/// How the times of an open loop lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ArrivalArgument {
+    /// Independent of each other, as those of many users
+    Poisson,
+    /// At equal distances
+    Constant,
+}
+
+impl From<ArrivalArgument> for Arrival {
+    fn from(argument: ArrivalArgument) -> Self {
+        match argument {
+            ArrivalArgument::Poisson => Self::Poisson,
+            ArrivalArgument::Constant => Self::Constant,
+        }
+    }
+}
+
+/// Numbers of processors.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Processors(pub(crate) BTreeSet<usize>);
+
+impl std::str::FromStr for Processors {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| {
+            text.parse::<usize>().map_err(|_| format!("{text:?} is no processor: give a list such as 1 or 2,4-7"))
+        };
+        let mut processors = BTreeSet::new();
+        for part in text.split(',') {
+            match part.split_once('-') {
+                Some((first, last)) => processors.extend(number(first)?..=number(last)?.min(4096)),
+                None => processors.extend([number(part)?]),
+            }
+        }
+        Ok(Self(processors))
+    }
+}
+
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| format!("{text} is no number of seconds that one can wait"))
+}
+
+pub(crate) fn share(text: &str) -> Result<Share, String> {
+    let share: f64 = text.parse().map_err(|_| format!("{text:?} is no share: give a number from 0 to 1"))?;
+    Share::new(share).map_err(|error| error.to_string())
+}
+
+/// Operations a second.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('k').map_or((text, 1.0), |number| (number, 1_000.0));
+    let rate: f64 = number.0.parse().map_err(|_| format!("{text:?} is no number of operations a second"))?;
+    let rate = rate * number.1;
+    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err(format!("{text} operations a second cannot be sent")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_processors_have_numbers_and_ranges() {
+        let list = |text: &str| text.parse::<Processors>().map(|list| list.0.into_iter().collect::<Vec<_>>());
+        assert_eq!(list("1"), Ok(vec![1]));
+        assert_eq!(list("2,4-7,5"), Ok(vec![2, 4, 5, 6, 7]));
+        assert!(list("").is_err());
+        assert!(list("a-b").is_err());
+    }
+
+    #[test]
+    fn rates_and_times_are_positive_numbers() {
+        assert_eq!(rate("20k"), Ok(20_000.0));
+        assert_eq!(rate("0.5"), Ok(0.5));
+        for wrong in ["0", "-1", "nan", "inf", "k", ""] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for wrong in ["-1", "nan", "1e30", ""] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

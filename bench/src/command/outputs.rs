@@ -1,0 +1,102 @@
+//! The files that a report is written to.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::Failure;
+use crate::report::model::Report;
+use crate::report::{hgrm, html, terminal};
+
+/// Where the report goes, besides the terminal
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Report")]
+pub(crate) struct OutputArguments {
+    /// All forms of the report: PATH.json, PATH.html, PATH.hlog and a PATH-KIND.hgrm for each kind of operation
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// What the run is called in the report
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) title: Option<String>,
+}
+
+impl OutputArguments {
+    /// The path of one form.
+    pub(crate) fn path(&self, suffix: &str) -> Option<PathBuf> {
+        let mut path = self.out.clone()?.into_os_string();
+        path.push(suffix);
+        Some(path.into())
+    }
+}
+
+/// Writes all forms of a report but the interval log, which is written as the load goes. Answers what was written.
+pub(crate) fn write_all(arguments: &OutputArguments, report: &Report) -> Result<Vec<PathBuf>, Failure> {
+    let mut written = Vec::new();
+    let mut write = |suffix: &str, text: &str| -> Result<(), Failure> {
+        if let Some(path) = arguments.path(suffix) {
+            write_file(&path, text)?;
+            written.push(path);
+        }
+        Ok(())
+    };
+    write(".json", &json(report))?;
+    write(".html", &html::render(std::slice::from_ref(report)))?;
+    for (kind, latencies) in crate::report::latencies_by_kind(report) {
+        let tag = crate::report::words::operation_tag(kind);
+        write(&format!("-{tag}.hgrm"), &hgrm::percentile_distribution(&latencies, hgrm::Unit::Milliseconds))?;
+    }
+    Ok(written)
+}
+
+/// The report as its JSON.
+pub(crate) fn json(report: &Report) -> String {
+    let mut text = serde_json::to_string_pretty(report).expect("text and numbers");
+    text.push('\n');
+    text
+}
+
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(|error| Failure::file(folder, &error))?;
+    }
+    let written = File::create(path).and_then(|file| {
+        let mut file = BufWriter::new(file);
+        file.write_all(text.as_bytes())?;
+        file.flush()
+    });
+    written.map_err(|error| Failure::file(path, &error))
+}
+
+/// Reads a report that was saved.
+pub(crate) fn read(path: &Path) -> Result<Report, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
+    let report: Report = serde_json::from_str(&text)
+        .map_err(|error| Failure::usage(format!("{} is no report of corelode-bench: {error}", path.display())))?;
+    if report.version != crate::report::model::REPORT_VERSION {
+        return Err(Failure::usage(format!(
+            "{} is a report of version {}, and this program reads version {}",
+            path.display(),
+            report.version,
+            crate::report::model::REPORT_VERSION
+        )));
+    }
+    Ok(report)
+}
+
+/// Shows a report in the terminal.
+pub(crate) fn show(report: &Report) -> Result<(), Failure> {
+    print(&terminal::summary(report))
+}
+
+/// Writes text to standard output. A reader that has seen enough ends it.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::file(Path::new("standard output"), &error))
+        }
+        _ => Ok(()),
+    }
+}

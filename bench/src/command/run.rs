@@ -1,0 +1,199 @@
+//! `run`: one load against one store.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+
+use super::arguments::{ArrivalArgument, LoadArguments, WorkloadArguments, rate};
+use super::outputs::{self, OutputArguments};
+use super::progress::Progress;
+use super::target::{TargetUrl, WriteDurability};
+use super::{Exit, Failure};
+use crate::driver::Store;
+use crate::load::{CollectedInterval, LoadOptions};
+use crate::report::hlog::{HlogWriter, Stretch};
+use crate::report::machine::{this_build, this_machine};
+use crate::report::model::{End, Pace, REPORT_VERSION, Report};
+use crate::session::{Session, described_load};
+
+/// Make a load on a store, measure, and report
+///
+/// Without --rate each client sends as soon as it was answered: that shows what the store can do. With --rate operations
+/// are sent by a schedule, and latency counts from the time that the schedule names: that shows what users would see.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The store: corelode://HOST:PORT or redis://[:PASSWORD@]HOST:PORT [default: corelode://127.0.0.1:7400]
+    #[arg(long, env = "CORELODE_STORE", value_name = "URL")]
+    store: Option<TargetUrl>,
+
+    /// What an acknowledged write of Corelode has survived; other stores have that in their settings
+    #[arg(long, value_enum, default_value_t = WriteDurability::Synced)]
+    durability: WriteDurability,
+
+    /// Send so many operations a second over all clients, whether or not they are answered; 20k is 20000
+    #[arg(long, value_name = "N", value_parser = rate)]
+    rate: Option<f64>,
+
+    /// How the times of --rate lie
+    #[arg(long, value_enum, default_value_t = ArrivalArgument::Poisson)]
+    arrival: ArrivalArgument,
+
+    #[command(flatten)]
+    workload: WorkloadArguments,
+
+    #[command(flatten)]
+    load: LoadArguments,
+
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &AtomicBool) -> Result<Exit, Failure> {
+    let pace = match arguments.rate {
+        Some(rate) => Pace::Open { rate, arrival: arguments.arrival.into() },
+        None => Pace::Closed,
+    };
+    let options = arguments.load.options(pace).map_err(Failure::usage)?;
+    let store = arguments.store.as_ref().unwrap_or(default_store).find(arguments.durability)?;
+    let session = session(&*store, &arguments.workload)?;
+    let title = arguments.output.title.clone().unwrap_or_else(|| default_title(&*store, &session));
+    let mut report = empty_report(title, &*store, &session, &options);
+    if !arguments.workload.no_fill {
+        fill(&session, arguments.workload.keys, stop)?;
+    }
+    let started_at = SystemTime::now();
+    let mut hlog = match arguments.output.path(".hlog") {
+        Some(path) => {
+            // The folder may not be there yet.
+            outputs::write_file(&path, "")?;
+            let file = File::create(&path).map_err(|error| Failure::file(&path, &error))?;
+            let writer = HlogWriter::new(BufWriter::new(file), &report.title, started_at);
+            Some((writer.map_err(|error| Failure::file(&path, &error))?, path))
+        }
+        None => None,
+    };
+    let mut log_failure = None;
+    for repetition in 0..arguments.load.repetitions.get() {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let measures_from = started_at.elapsed().unwrap_or_default() + options.warm_up;
+        let mut progress = Progress::begin(format!("repetition {}", repetition + 1));
+        let measured = session.repeat(&options, repetition, stop, &mut |interval| {
+            progress.show(interval);
+            if let Some((writer, _)) = &mut hlog
+                && let Err(error) = log_interval(writer, measures_from, interval)
+            {
+                log_failure.get_or_insert(error);
+            }
+        })?;
+        drop(progress);
+        let is_lost = matches!(measured.end, End::Lost(_));
+        report.repetitions.push(measured);
+        if is_lost {
+            break;
+        }
+    }
+    let mut written = Vec::new();
+    if let Some((writer, path)) = hlog {
+        let finished = writer.finish().and_then(|mut file| std::io::Write::flush(&mut file));
+        if let Some(error) = log_failure.or(finished.err()) {
+            return Err(Failure::file(&path, &error));
+        }
+        written.push(path);
+    }
+    outputs::show(&report)?;
+    written.extend(outputs::write_all(&arguments.output, &report)?);
+    for path in written {
+        eprintln!("written: {}", path.display());
+    }
+    Ok(exit_of(&report))
+}
+
+/// A session of the workload; its operations are such as the store has.
+pub(crate) fn session<'a>(store: &'a dyn Store, arguments: &WorkloadArguments) -> Result<Session<'a>, Failure> {
+    let config = arguments.config();
+    for (kind, _) in config.mix.shares().into_iter().filter(|(_, share)| *share > 0.0) {
+        if !store.supports(kind) {
+            let name = crate::report::words::operation_name(kind);
+            return Err(Failure::usage(format!("{} has no {name}: choose another workload", store.target().server)));
+        }
+    }
+    Session::new(store, config, arguments.seed).map_err(Failure::usage)
+}
+
+/// Makes the keys.
+pub(crate) fn fill(session: &Session<'_>, keys: u64, stop: &AtomicBool) -> Result<(), Failure> {
+    let mut progress = Progress::begin(format!("writing {keys} keys"));
+    let filled = session.fill(stop, &mut |interval| progress.show(interval))?;
+    drop(progress);
+    if let End::Lost(reason) = filled.end {
+        return Err(Failure::unreachable(format!("the store was lost while its keys were written: {reason}")));
+    }
+    let mut errors = filled.operations.values().flat_map(|measured| &measured.errors);
+    match errors.next() {
+        Some((reason, count)) => Err(Failure::refused(format!("{count} keys could not be written: {reason}"))),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn default_title(store: &dyn Store, session: &Session<'_>) -> String {
+    format!("{}, workload {}", store.target().server, session.described_workload().name)
+}
+
+/// The report of a load that is about to begin.
+pub(crate) fn empty_report(title: String, store: &dyn Store, session: &Session<'_>, options: &LoadOptions) -> Report {
+    Report {
+        version: REPORT_VERSION,
+        title,
+        started_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        command: std::env::args().map(|word| without_password(&word)).collect(),
+        generator: this_build(),
+        machine: this_machine(),
+        target: store.target(),
+        workload: session.described_workload(),
+        load: described_load(options),
+        repetitions: Vec::new(),
+    }
+}
+
+/// A word of the command line as it may stand in a report.
+fn without_password(word: &str) -> String {
+    match word.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
+        Some((scheme, host)) => format!("{scheme}://***@{host}"),
+        None => word.to_owned(),
+    }
+}
+
+fn log_interval<W: std::io::Write>(
+    writer: &mut HlogWriter<W>,
+    measures_from: Duration,
+    interval: &CollectedInterval<'_>,
+) -> std::io::Result<()> {
+    let start = measures_from + Duration::from_secs_f64(interval.summary.start);
+    let stretch = Stretch { start, length: Duration::from_secs_f64(interval.summary.seconds) };
+    interval.latencies.iter().try_for_each(|(kind, latencies)| writer.write(*kind, stretch, latencies))
+}
+
+/// What the exit code says of a report.
+pub(crate) fn exit_of(report: &Report) -> Exit {
+    match report.repetitions.last().map(|repetition| &repetition.end) {
+        Some(End::Lost(_)) => Exit::Unreachable,
+        _ => Exit::Done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_do_not_get_into_reports() {
+        assert_eq!(without_password("redis://:secret@host:1"), "redis://***@host:1");
+        assert_eq!(without_password("--url=redis://a:b@c@host:1"), "--url=redis://***@host:1");
+        assert_eq!(without_password("corelode://host:1"), "corelode://host:1");
+    }
+}
