@@ -1,5 +1,8 @@
 //! Axes: from values to places in a picture, and the values at which lines are drawn.
 
+/// The factor from which on the end of an axis is told apart from the power of ten beside it.
+const END_APART: f64 = 3.0;
+
 /// Values along a line of a picture.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Axis {
@@ -48,13 +51,23 @@ impl Axis {
         self.from + share * (self.to - self.from)
     }
 
-    /// The values at which lines are drawn: on a logarithmic axis every 1, 2 and 5 if that is not too many, else every power of ten; on a
+    /// The values at which lines are drawn: on a logarithmic axis every 1, 2 and 5 if that is not too many, else every power of ten and the ends; on a
     /// linear one about `count`, at round distances.
     pub(super) fn ticks(&self, count: f64) -> Vec<f64> {
         let inside = |value: &f64| *value >= self.low * 0.9999 && *value <= self.high * 1.0001;
         if self.is_logarithmic {
-            let every = if (self.high / self.low).log10() > 3.0 { 3 } else { 1 };
-            return steps().step_by(every).filter(inside).collect();
+            if (self.high / self.low).log10() <= 3.0 {
+                return steps().filter(inside).collect();
+            }
+            let mut ticks: Vec<f64> = steps().step_by(3).filter(inside).collect();
+            // An end that is far from any power of ten says where the axis ends.
+            if ticks[0] / self.low >= END_APART {
+                ticks.insert(0, self.low);
+            }
+            if self.high / ticks[ticks.len() - 1] >= END_APART {
+                ticks.push(self.high);
+            }
+            return ticks;
         }
         let step = round_step((self.high - self.low) / count);
         let first = (self.low / step).ceil();
@@ -105,7 +118,7 @@ mod tests {
     fn a_logarithmic_axis_ends_at_round_values_around_all() {
         let axis = Axis::logarithmic([0, 70_000, 340_000_000], 400.0, 0.0);
         assert_eq!((axis.low, axis.high), (50_000.0, 500_000_000.0));
-        assert_eq!(axis.ticks(0.0), [1e5, 1e6, 1e7, 1e8]);
+        assert_eq!(axis.ticks(0.0), [1e5, 1e6, 1e7, 1e8, 5e8]);
         assert!((axis.at(5e6) - 200.0).abs() < 1e-9, "half the factors are half the way");
         assert_eq!(axis.at(1.0), 400.0);
         let one = Axis::logarithmic([1_000], 0.0, 1.0);

@@ -45,10 +45,10 @@ const ROWS: [Row; 8] = [
 
 /// The figures of all reports, all requests first and then each kind of operation.
 pub(super) fn table(page: &mut String, subjects: &[Subject<'_>]) {
-    page.push_str("<section>\n<h2>Side by side</h2>\n<table class=\"numbers compare\">\n<thead><tr><td></td>");
+    page.push_str("<section>\n<h2>Side by side</h2>\n<div class=\"scroll\">\n<table class=\"numbers compare\">\n<thead><tr><td></td>");
     for (index, subject) in subjects.iter().enumerate() {
-        let columns = if index == 0 { 1 } else { 2 };
-        put(page, format_args!("<th scope=\"col\" colspan=\"{columns}\">{}</th>", badge(index, subject)));
+        let ratio = if index == 0 { "" } else { "<td></td>" };
+        put(page, format_args!("<th scope=\"col\">{}</th>{ratio}", badge(index, subject)));
     }
     page.push_str("</tr></thead>\n");
     let shown =
@@ -66,7 +66,7 @@ pub(super) fn table(page: &mut String, subjects: &[Subject<'_>]) {
         group(page, kind.map_or("all requests", operation_name), &totals);
     }
     page.push_str(
-        "</table>\n<p class=\"about\">Latencies are of all repetitions together, throughput is their median; below stands how far the \
+        "</table>\n</div>\n<p class=\"about\">Latencies are of all repetitions together, throughput is their median; below stands how far the \
          repetitions lie apart. Ratios are to the first report. Where the ranges of the repetitions overlap, the ratio is in \
          parentheses: the difference may be chance.</p>\n</section>\n",
     );
@@ -124,7 +124,7 @@ fn ratio(page: &mut String, first: Option<(f64, Spread)>, other: (f64, Spread), 
         return;
     };
     let ratio = other.0 / base;
-    let text = format!("{ratio:.2}×");
+    let text = ratio_text(ratio);
     if spread.overlaps(&other.1) {
         put(page, format_args!("<td class=\"ratio chance\">({text})</td>"));
     } else if (ratio - 1.0).abs() < NOTEWORTHY {
@@ -133,6 +133,17 @@ fn ratio(page: &mut String, first: Option<(f64, Spread)>, other: (f64, Spread), 
         let word = if (ratio > 1.0) == more { "better" } else { "worse" };
         put(page, format_args!("<td class=\"ratio {word}\">{text} <small>{word}</small></td>"));
     }
+}
+
+/// A ratio to two digits or more.
+fn ratio_text(ratio: f64) -> String {
+    let decimals = match ratio {
+        ratio if ratio >= 9.95 => 0,
+        ratio if ratio >= 0.0995 => 2,
+        ratio if ratio >= 0.00995 => 3,
+        _ => 4,
+    };
+    format!("{ratio:.decimals$}×")
 }
 
 #[cfg(test)]
@@ -151,6 +162,7 @@ mod tests {
         assert!(cell([90.0, 110.0], [180.0, 220.0], false).contains("2.00× <small>worse"));
         assert!(cell([90.0, 110.0], [100.0, 140.0], false).contains("(1.20×)"));
         assert!(cell([100.0, 100.2], [101.0, 101.2], true).contains(">1.01×<"));
+        assert_eq!([12.34, 1.234, 0.1234, 0.01234].map(ratio_text), ["12×", "1.23×", "0.12×", "0.012×"]);
         assert!(cell([0.0, 0.0], [1.0, 1.0], true).contains("<td></td>"));
     }
 }

@@ -144,11 +144,11 @@ fn cautions_of(report: &Report, prefix: &str) -> Vec<String> {
     for (number, repetition) in (1..).zip(&report.repetitions) {
         let end = end_text(&repetition.end);
         for sentence in end.iter().chain(&repetition.generator.warning) {
-            sentences.push(format!("{prefix}repetition {number}: {sentence}"));
+            sentences.push(format!("{prefix}Repetition {number}: {sentence}."));
         }
     }
     if !report.generator.is_optimized {
-        sentences.push(format!("{prefix}the load generator was built without optimisations"));
+        sentences.push(format!("{prefix}The load generator was built without optimisations."));
     }
     if report.load.pace == Pace::Closed {
         sentences.push(format!("{prefix}{CLOSED_LOOP_NOTE}"));

@@ -35,7 +35,7 @@ const STAGE_ORDER: [&str; 16] = [
 
 /// Where the bars lie.
 const LEFT: f64 = 84.0;
-const RIGHT: f64 = WIDTH - 90.0;
+const RIGHT: f64 = WIDTH - 300.0;
 const BAR: f64 = 24.0;
 const ROW: f64 = 32.0;
 const TOP: f64 = 8.0;
@@ -52,7 +52,7 @@ pub(super) fn section(page: &mut String, subject: &Subject<'_>) {
     page.push_str(
         "<section>\n<h2>Where the time goes</h2>\n\
          <p class=\"about\">Mean times. The store measured its stages from the last byte in to the last byte out; what the client saw \
-         beyond that is the network and the kernels on both sides, and waiting to be sent.</p>\n",
+         beyond that, once an operation was sent, is the network and the kernels on both sides.</p>\n",
     );
     for (name, cores) in &operations {
         put(page, format_args!("<figure class=\"stages\">\n<figcaption>{}</figcaption>\n", Escaped(name)));
@@ -145,7 +145,7 @@ struct Part<'a> {
 
 /// Draws the client's bar and that of each core, all on one axis.
 fn bars(operation: &str, cores: &Cores, stages: &[String], client: Option<Client>) -> String {
-    let longest = cores.values().map(residency).chain(client.iter().map(|client| client.latency)).fold(1.0, f64::max);
+    let longest = cores.values().map(residency).chain(client.iter().map(|client| client.service)).fold(1.0, f64::max);
     let x = Axis::linear(0.0, longest, LEFT, RIGHT);
     let rows = cores.len() + usize::from(client.is_some());
     let bottom = TOP + ROW * rows as f64;
@@ -158,16 +158,19 @@ fn bars(operation: &str, cores: &Cores, stages: &[String], client: Option<Client
     let mut top = TOP;
     if let Some(client) = client {
         let inside = residency_of_all(cores).min(client.service);
+        let network = client.service - inside;
         let parts = [
             Part { name: "in the store", class: "part inside".to_owned(), nanoseconds: inside },
-            Part { name: "network", class: "part network".to_owned(), nanoseconds: client.service - inside },
-            Part {
-                name: "waiting to be sent",
-                class: "part waiting".to_owned(),
-                nanoseconds: (client.latency - client.service).max(0.0),
-            },
+            Part { name: "network", class: "part network".to_owned(), nanoseconds: network },
         ];
-        bar(&mut svg, &x, top, "client", &parts, client.latency.max(client.service));
+        // Waiting to be sent is no part of the bar: where the store stalls it is so long that nothing else could be seen.
+        let waited = client.latency - client.service;
+        let waiting = if waited >= client.latency / 1e3 {
+            format!(", and {} waiting to be sent", duration_text(waited))
+        } else {
+            String::new()
+        };
+        bar(&mut svg, &x, top, "client", &parts, &format!("{}{waiting}", duration_text(client.service)));
         top += ROW;
     }
     for (core, times) in cores {
@@ -179,7 +182,7 @@ fn bars(operation: &str, cores: &Cores, stages: &[String], client: Option<Client
                 Some(Part { name: stage, class: format!("part s{}", index % 8), nanoseconds })
             })
             .collect();
-        bar(&mut svg, &x, top, &format!("core {core}"), &parts, residency(times));
+        bar(&mut svg, &x, top, &format!("core {core}"), &parts, &duration_text(residency(times)));
         top += ROW;
     }
     svg.push_str("</svg>\n");
@@ -187,7 +190,7 @@ fn bars(operation: &str, cores: &Cores, stages: &[String], client: Option<Client
 }
 
 /// A bar: its name, its parts with their names where they fit, and the whole at its end.
-fn bar(svg: &mut String, x: &Axis, top: f64, name: &str, parts: &[Part<'_>], whole: f64) {
+fn bar(svg: &mut String, x: &Axis, top: f64, name: &str, parts: &[Part<'_>], whole: &str) {
     let (top, bottom) = (top + (ROW - BAR) / 2.0, top + f64::midpoint(ROW, BAR));
     let baseline = f64::midpoint(top, bottom) + 4.0;
     text(svg, "row end", (LEFT - 10.0, baseline), name);
@@ -210,49 +213,48 @@ fn bar(svg: &mut String, x: &Axis, top: f64, name: &str, parts: &[Part<'_>], who
         }
         begin += part.nanoseconds;
     }
-    text(svg, "value", (x.at(begin.max(whole)) + 8.0, baseline), &duration_text(whole));
+    text(svg, "value", (x.at(begin) + 8.0, baseline), whole);
 }
 
-/// The same as numbers, with the tails that a mean hides.
+/// The most cores of which a table shows the tails too.
+const CORES_WITH_TAILS: usize = 3;
+
+/// The same as numbers, of a few cores with the tails that a mean hides.
 fn table(page: &mut String, cores: &Cores, stages: &[String]) {
-    page.push_str("<table class=\"numbers\">\n<thead><tr><th scope=\"col\">stage</th>");
+    let names: &[&str] = if cores.len() <= CORES_WITH_TAILS { &["mean", "p99", "max"] } else { &["mean"] };
+    page.push_str("<div class=\"scroll\">\n<table class=\"numbers\">\n<thead><tr><td></td>");
     for (core, times) in cores {
         put(
             page,
             format_args!(
-                "<th scope=\"col\" colspan=\"3\">core {core} <small>{} operations</small></th>",
+                "<th scope=\"colgroup\" colspan=\"{}\">core {core}, {} operations</th>",
+                names.len(),
                 count_text(count(times))
             ),
         );
     }
-    page.push_str("</tr>\n<tr class=\"units\"><td></td>");
-    for _ in cores {
-        page.push_str("<td>mean</td><td>p99</td><td>max</td>");
+    page.push_str("</tr>\n<tr><th scope=\"col\">stage</th>");
+    for name in names.repeat(cores.len()) {
+        put(page, format_args!("<th scope=\"col\">{name}</th>"));
     }
     page.push_str("</tr></thead>\n<tbody>\n");
     for (index, stage) in stages.iter().enumerate() {
         put(page, format_args!("<tr><th scope=\"row\"><i class=\"swatch s{}\"></i>{}</th>", index % 8, Escaped(stage)));
-        cells(page, cores, stage);
+        cells(page, cores, stage, names.len());
     }
     page.push_str("<tr class=\"sum\"><th scope=\"row\">residency</th>");
-    cells(page, cores, RESIDENCY);
-    page.push_str("</tbody>\n</table>\n");
+    cells(page, cores, RESIDENCY, names.len());
+    page.push_str("</tbody>\n</table>\n</div>\n");
 }
 
-/// The figures of a stage on each core, to the end of the row.
-fn cells(page: &mut String, cores: &Cores, stage: &str) {
+/// The first `count` figures of a stage on each core, to the end of the row.
+fn cells(page: &mut String, cores: &Cores, stage: &str, count: usize) {
     for times in cores.values() {
-        match times.get(stage).filter(|times| times.count() > 0) {
-            None => page.push_str("<td></td><td></td><td></td>"),
-            Some(times) => put(
-                page,
-                format_args!(
-                    "<td>{}</td><td>{}</td><td>{}</td>",
-                    duration_text(times.mean()),
-                    duration_text(times.quantile(0.99) as f64),
-                    duration_text(times.max() as f64)
-                ),
-            ),
+        let times = times.get(stage).filter(|times| times.count() > 0);
+        let figures = times.map(|times| [times.mean(), times.quantile(0.99) as f64, times.max() as f64]);
+        for index in 0..count {
+            let text = figures.map_or(String::new(), |figures| duration_text(figures[index]));
+            put(page, format_args!("<td>{text}</td>"));
         }
     }
     page.push_str("</tr>\n");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::model::{Interval, Pace, Repetition};
-use super::super::words::{nanoseconds_text, rate_text};
+use super::super::words::{nanoseconds_text, rate_text, significant_text};
 use super::axis::{Axis, round_step, spread_apart};
 use super::percentiles::tick_text;
 use super::picture::{Variant, WIDTH, begin, line, path, rectangle, text, variants};
@@ -18,7 +18,7 @@ const RATE_TOP: f64 = 312.0;
 const RATE_BOTTOM: f64 = 412.0;
 const HEIGHT: f64 = 452.0;
 /// Between repetitions that stand beside each other.
-const GAP: f64 = 14.0;
+const GAP: f64 = 28.0;
 /// The least distance of two points of a line.
 const POINT_DISTANCE: f64 = 2.0;
 
@@ -87,6 +87,8 @@ struct Block {
     number: usize,
     x: Axis,
     points: Vec<Interval>,
+    /// When nothing was answered, from and to.
+    silences: Vec<(f64, f64)>,
 }
 
 /// Draws repetitions beside each other.
@@ -143,7 +145,8 @@ fn blocks(repetitions: &[(usize, &Repetition)]) -> Vec<Block> {
     for (number, repetition) in repetitions {
         let width = if total > 0.0 { room * length(repetition) / total } else { 0.0 };
         let x = Axis::linear(0.0, length(repetition), from, from + width);
-        blocks.push(Block { number: *number, x, points: points(&repetition.intervals, width) });
+        let (points, silences) = (points(&repetition.intervals, width), silences(&repetition.intervals));
+        blocks.push(Block { number: *number, x, points, silences });
         from += width + GAP;
     }
     blocks
@@ -214,16 +217,30 @@ fn seconds_tick(seconds: f64, distance: f64) -> String {
     format!("{seconds:.decimals$}")
 }
 
+/// A rate on an axis.
+fn rate_tick(rate: f64) -> String {
+    if rate == 0.0 { "0".to_owned() } else { significant_text(rate) }
+}
+
 /// Shades the time in which nothing was answered.
 fn draw_silence(svg: &mut String, block: &Block) {
-    for silent in block.points.chunk_by(|one, other| (one.count == 0) == (other.count == 0)) {
-        let (first, last) = (&silent[0], &silent[silent.len() - 1]);
-        if first.count == 0 {
-            let (from, to) = (block.x.at(first.start), block.x.at(last.start + last.seconds));
-            let words = format!("no answers from {:.1} s to {:.1} s", first.start, last.start + last.seconds);
-            rectangle(svg, "silence", (from, LATENCY_TOP), (to, LATENCY_BOTTOM), &words);
-        }
+    for (from, to) in &block.silences {
+        let words = format!("no answers from {from:.1} s to {to:.1} s");
+        let (left, right) = (block.x.at(*from), block.x.at(*to));
+        rectangle(svg, "silence", (left, LATENCY_TOP), (right.max(left + 1.0), LATENCY_BOTTOM), &words);
     }
+}
+
+/// The stretches in which nothing was answered, from when to when.
+fn silences(intervals: &[Interval]) -> Vec<(f64, f64)> {
+    let silent =
+        intervals.chunk_by(|one, other| (one.count == 0) == (other.count == 0)).filter(|chunk| chunk[0].count == 0);
+    silent
+        .map(|chunk| {
+            let last = &chunk[chunk.len() - 1];
+            (chunk[0].start, last.start + last.seconds)
+        })
+        .collect()
 }
 
 /// The names of axes and lines.
@@ -232,7 +249,7 @@ fn draw_names(svg: &mut String, blocks: &[Block], pace: Pace, scales: &Scales) {
         text(svg, "tick end", (LEFT - 8.0, scales.latency.at(tick) + 4.0), &tick_text(tick));
     }
     for tick in scales.rate.ticks(3.0) {
-        text(svg, "tick end", (LEFT - 8.0, scales.rate.at(tick) + 4.0), &format!("{}", tick.round()));
+        text(svg, "tick end", (LEFT - 8.0, scales.rate.at(tick) + 4.0), &rate_tick(tick));
     }
     text(svg, "name end", (LEFT - 8.0, LATENCY_TOP - 14.0), "latency");
     text(svg, "name", (LEFT - 54.0, RATE_TOP - 12.0), "answers a second");
@@ -247,7 +264,9 @@ fn draw_names(svg: &mut String, blocks: &[Block], pace: Pace, scales: &Scales) {
     }
     if let Some(offered) = offered(pace) {
         let y = scales.rate.at(offered);
-        line(svg, "offered", (LEFT, y), (RIGHT, y));
+        for block in blocks {
+            line(svg, "offered", (block.x.from, y), (block.x.to, y));
+        }
         text(svg, "note", (RIGHT + 8.0, y + 4.0), &format!("offered {}", rate_text(offered)));
     }
     if blocks.iter().flat_map(|block| &block.points).any(|point| point.errors > 0) {
@@ -330,5 +349,15 @@ mod tests {
         assert_eq!(points.iter().map(|point| point.count).sum::<u64>(), 2_000);
         assert_eq!((points[1].start, points[1].seconds, points[1].errors), (4.0, 4.0, 4));
         assert_eq!((points[1].p50, points[1].max), (7, 9_996));
+    }
+
+    #[test]
+    fn silence_is_found_however_short_it_is() {
+        let counts = [0, 5, 0, 0, 7];
+        let intervals = counts.iter().zip([0.0, 1.0, 2.0, 3.0, 4.0]);
+        let intervals: Vec<Interval> = intervals
+            .map(|(count, start)| Interval { start, seconds: 1.0, count: *count, ..Interval::default() })
+            .collect();
+        assert_eq!(silences(&intervals), [(0.0, 1.0), (2.0, 4.0)]);
     }
 }
