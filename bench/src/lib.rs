@@ -11,4 +11,5 @@ pub mod driver;
 pub mod load;
 pub mod report;
 pub mod session;
+pub mod statistics;
 pub mod workload;

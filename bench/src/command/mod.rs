@@ -1,10 +1,14 @@
 //! The command line: one subcommand a file.
 
 mod arguments;
+mod compare;
+mod diff;
+mod figures;
 mod outputs;
 mod progress;
 mod run;
 mod show;
+mod sweep;
 mod target;
 
 use std::path::Path;
@@ -20,6 +24,12 @@ use crate::driver::Broken;
 pub enum Command {
     /// Make a load on a store, measure, and report
     Run(Box<run::Arguments>),
+    /// Send at rising rates, and find the knee of the latency curve
+    Sweep(Box<sweep::Arguments>),
+    /// Make the same load on several stores in turns, and compare
+    Compare(Box<compare::Arguments>),
+    /// Compare two saved reports: ratios of the second to the first, with confidence intervals
+    Diff(diff::Arguments),
     /// Show reports that were saved, in the terminal or as one page of HTML
     Show(show::Arguments),
 }
@@ -82,10 +92,10 @@ impl Command {
             }
         }
         let outcome = match self {
-            Self::Run(arguments) => match default_store.parse() {
-                Ok(store) => run::run(arguments, &store, &stop),
-                Err(message) => Err(Failure::usage(message)),
-            },
+            Self::Run(arguments) => store_of(default_store).and_then(|store| run::run(arguments, &store, &stop)),
+            Self::Sweep(arguments) => store_of(default_store).and_then(|store| sweep::run(arguments, &store, &stop)),
+            Self::Compare(arguments) => compare::run(arguments, &stop),
+            Self::Diff(arguments) => diff::run(arguments),
             Self::Show(arguments) => show::run(arguments),
         };
         outcome.unwrap_or_else(|failure| {
@@ -93,4 +103,8 @@ impl Command {
             failure.exit
         })
     }
+}
+
+fn store_of(url: &str) -> Result<target::TargetUrl, Failure> {
+    url.parse().map_err(Failure::usage)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::recorder::{IntervalRecord, KindRecord};
 use crate::report::histogram::Latencies;
-use crate::report::model::{Interval, Measured, OperationKind, operation_count};
+use crate::report::model::{Interval, Measured, OperationKind};
 
 /// An interval of all threads, as it ends.
 pub struct CollectedInterval<'a> {
@@ -53,12 +53,11 @@ impl Collector {
             requests.add(&record.latency);
             errors += record.errors.values().sum::<u64>();
         }
-        let counts = record.kinds.iter().map(|(&kind, record)| (kind, record.latency.count()));
         #[allow(clippy::cast_precision_loss, reason = "thousands at most")]
         let summary = Interval {
             start: number as f64 * self.seconds,
             seconds: self.seconds,
-            count: operation_count(counts),
+            count: requests.count(),
             errors,
             p50: requests.quantile(0.5),
             p99: requests.quantile(0.99),

@@ -199,11 +199,3 @@ fn check_generator(pace: Pace, ends: &[Ended]) -> GeneratorCheck {
     };
     GeneratorCheck { busy_share, late_p99, late_max, warning }
 }
-
-/// Operations a second over all kinds.
-#[must_use]
-pub fn operations_per_second(repetition: &Repetition) -> f64 {
-    let count: u64 = repetition.intervals.iter().map(|interval| interval.count).sum();
-    #[allow(clippy::cast_precision_loss, reason = "a rate")]
-    if repetition.seconds > 0.0 { count as f64 / repetition.seconds } else { 0.0 }
-}

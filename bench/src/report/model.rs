@@ -156,16 +156,6 @@ pub enum OperationKind {
     ReadModifyWrite,
 }
 
-/// How many operations these counts by kind amount to: one of two parts is counted as a whole, and its parts under their own kinds.
-pub fn operation_count(counts: impl Iterator<Item = (OperationKind, u64)>) -> u64 {
-    let (mut sum, mut of_two_parts) = (0_u64, 0);
-    for (kind, count) in counts {
-        sum += count;
-        of_two_parts += if kind == OperationKind::ReadModifyWrite { count } else { 0 };
-    }
-    sum.saturating_sub(2 * of_two_parts)
-}
-
 /// One measurement.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Repetition {
@@ -217,11 +207,11 @@ pub struct Interval {
     pub start: f64,
     /// How long it was, seconds.
     pub seconds: f64,
-    /// Operations that were answered in it.
+    /// Requests that were answered in it: an operation of two parts is two.
     pub count: u64,
     /// Errors in it.
     pub errors: u64,
-    /// Latencies of all requests, nanoseconds: half of them were at most this. An operation of two parts is two requests.
+    /// Latencies of all requests, nanoseconds: half of them were at most this.
     pub p50: u64,
     /// 99 of 100.
     pub p99: u64,

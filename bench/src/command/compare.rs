@@ -1,0 +1,209 @@
+//! `compare`: several stores, in turns.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::arguments::{ArrivalArgument, LoadArguments, Processors, WorkloadArguments, rate};
+use super::figures::table;
+use super::outputs::{self, OutputArguments};
+use super::progress::Progress;
+use super::run::{empty_report, exit_of, fill, session};
+use super::target::{TargetUrl, WriteDurability};
+use super::{Exit, Failure};
+use crate::driver::Store;
+use crate::report::html;
+use crate::report::model::{End, Pace, Report};
+use crate::statistics::compare_pairs;
+
+/// How long a store that was started may take until it answers.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Make the same load on several stores in turns, and compare
+///
+/// Each round measures every store once, in the order of the round before turned round, so that what changes on the
+/// machine meanwhile changes for all of them. Ratios are to the first store.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// A store, at least twice: NAME=corelode://HOST:PORT or NAME=redis://[:PASSWORD@]HOST:PORT
+    #[arg(long, value_name = "NAME=URL", required = true, value_parser = named_store)]
+    store: Vec<(String, TargetUrl)>,
+
+    /// Start a store for the time of the run: NAME=COMMAND with its arguments, divided by spaces
+    #[arg(long, value_name = "NAME=COMMAND", value_parser = named)]
+    start: Vec<(String, String)>,
+
+    /// Processors for the stores that are started
+    #[arg(long, value_name = "LIST")]
+    pin_stores: Option<Processors>,
+
+    /// What an acknowledged write of Corelode has survived; other stores have that in their settings
+    #[arg(long, value_enum, default_value_t = WriteDurability::Synced)]
+    durability: WriteDurability,
+
+    /// Send so many operations a second over all clients, whether or not they are answered; 20k is 20000
+    #[arg(long, value_name = "N", value_parser = rate)]
+    rate: Option<f64>,
+
+    /// How the times of --rate lie
+    #[arg(long, value_enum, default_value_t = ArrivalArgument::Poisson)]
+    arrival: ArrivalArgument,
+
+    #[command(flatten)]
+    workload: WorkloadArguments,
+
+    #[command(flatten)]
+    load: LoadArguments,
+
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+pub(crate) fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<Exit, Failure> {
+    if arguments.store.len() < 2 {
+        return Err(Failure::usage("one store alone has nothing to compare with: give --store twice or more"));
+    }
+    let pace = match arguments.rate {
+        Some(rate) => Pace::Open { rate, arrival: arguments.arrival.into() },
+        None => Pace::Closed,
+    };
+    let options = arguments.load.options(pace).map_err(Failure::usage)?;
+    let _started = start_all(arguments)?;
+    let mut stores = Vec::new();
+    for (name, url) in &arguments.store {
+        let must_wait = arguments.start.iter().any(|(started, _)| started == name);
+        stores.push(find(url, arguments.durability, must_wait)?);
+    }
+    let mut sessions = Vec::new();
+    let mut reports = Vec::new();
+    for ((name, _), store) in arguments.store.iter().zip(&stores) {
+        let session = session(&**store, &arguments.workload)?;
+        let mut report = empty_report(name.clone(), &**store, &session, &options);
+        if arguments.start.iter().any(|(started, _)| started == name)
+            && let Some(processors) = &arguments.pin_stores
+        {
+            let list: Vec<_> = processors.0.iter().map(ToString::to_string).collect();
+            report.target.pinned_to = list.join(",");
+        }
+        if !arguments.workload.no_fill {
+            fill(&session, arguments.workload.keys, stop)?;
+        }
+        sessions.push(session);
+        reports.push(report);
+    }
+    'rounds: for round in 0..arguments.load.repetitions.get() {
+        let mut order: Vec<usize> = (0..sessions.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for number in order {
+            if stop.load(Ordering::Relaxed) {
+                break 'rounds;
+            }
+            let mut progress = Progress::begin(format!("round {}, {}", round + 1, arguments.store[number].0));
+            let measured = sessions[number].repeat(&options, round, stop, &mut |interval| progress.show(interval))?;
+            drop(progress);
+            let is_lost = matches!(measured.end, End::Lost(_));
+            reports[number].repetitions.push(measured);
+            if is_lost {
+                break 'rounds;
+            }
+        }
+    }
+    finish(arguments, &reports)
+}
+
+fn finish(arguments: &Arguments, reports: &[Report]) -> Result<Exit, Failure> {
+    reports.iter().try_for_each(outputs::show)?;
+    for other in &reports[1..] {
+        let (first, second) = (&reports[0], other);
+        let head = format!(
+            "\nfirst   {}: {}, {}\nsecond  {}: {}, {}\n\n",
+            first.title,
+            first.target.server,
+            first.target.durability,
+            second.title,
+            second.target.server,
+            second.target.durability
+        );
+        outputs::print(&(head + &table(second, first, compare_pairs)))?;
+    }
+    let mut written = Vec::new();
+    for report in reports {
+        if let Some(path) = arguments.output.path(&format!("-{}.json", report.title)) {
+            outputs::write_file(&path, &outputs::json(report))?;
+            written.push(path);
+        }
+    }
+    if let Some(path) = arguments.output.path(".html") {
+        outputs::write_file(&path, &html::render(reports))?;
+        written.push(path);
+    }
+    for path in written {
+        eprintln!("written: {}", path.display());
+    }
+    let exits = reports.iter().map(exit_of);
+    Ok(exits.fold(Exit::Done, |worst, exit| if exit == Exit::Done { worst } else { exit }))
+}
+
+/// A process that ends with the run.
+struct Started {
+    child: Child,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ =
+            rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+fn start_all(arguments: &Arguments) -> Result<Vec<Started>, Failure> {
+    let mut started = Vec::new();
+    for (name, words) in &arguments.start {
+        if !arguments.store.iter().any(|(store, _)| store == name) {
+            return Err(Failure::usage(format!("--start {name}=…: there is no --store {name}=URL")));
+        }
+        let mut words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        if let Some(processors) = &arguments.pin_stores {
+            let list: Vec<_> = processors.0.iter().map(ToString::to_string).collect();
+            words.splice(0..0, ["taskset".to_owned(), "-c".to_owned(), list.join(",")]);
+        }
+        let (program, words) =
+            words.split_first().ok_or_else(|| Failure::usage(format!("--start {name}: no command")))?;
+        let child = Command::new(program).args(words).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let child = child.map_err(|error| Failure::usage(format!("{program} cannot be started: {error}")))?;
+        started.push(Started { child });
+    }
+    Ok(started)
+}
+
+fn find(url: &TargetUrl, durability: WriteDurability, must_wait: bool) -> Result<Box<dyn Store>, Failure> {
+    let began = Instant::now();
+    loop {
+        match url.find(durability) {
+            Ok(store) => return Ok(store),
+            Err(_) if must_wait && began.elapsed() < START_PATIENCE => std::thread::sleep(Duration::from_millis(50)),
+            Err(broken) => return Err(broken.into()),
+        }
+    }
+}
+
+fn named(text: &str) -> Result<(String, String), String> {
+    let (name, rest) = text.split_once('=').ok_or_else(|| format!("{text:?} has no name: give NAME=…"))?;
+    let is_name = !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || "-_.".contains(letter));
+    if is_name {
+        Ok((name.to_owned(), rest.to_owned()))
+    } else {
+        Err(format!("{name:?} is no name of letters and digits"))
+    }
+}
+
+fn named_store(text: &str) -> Result<(String, TargetUrl), String> {
+    let (name, url) = named(text)?;
+    Ok((name, url.parse()?))
+}

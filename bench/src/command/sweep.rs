@@ -1,0 +1,186 @@
+//! `sweep`: open loops at rising rates, until the store does not keep up.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+
+use super::arguments::{ArrivalArgument, LoadArguments, WorkloadArguments, rate};
+use super::outputs::{self, OutputArguments};
+use super::progress::Progress;
+use super::run::{default_title, empty_report, fill, session};
+use super::target::{TargetUrl, WriteDurability};
+use super::{Exit, Failure};
+use crate::report::html;
+use crate::report::model::{End, Pace, Report};
+use crate::report::summary::Summary;
+use crate::report::words::{nanoseconds_text, rate_text};
+
+/// A store that answers less than this share of what was asked does not keep up.
+const KEPT_UP_SHARE: f64 = 0.98;
+/// The knee: from here on p99 is more than this many times that at the lowest rate.
+const KNEE_FACTOR: f64 = 4.0;
+
+/// Send at rising rates, and find the knee of the latency curve
+///
+/// First a closed loop shows about what the store can do; then open loops send at shares of that, from a tenth upwards,
+/// until the store no longer keeps up. The knee is the highest rate at which p99 is still at most four times that of the
+/// lowest.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The store: corelode://HOST:PORT or redis://[:PASSWORD@]HOST:PORT [default: corelode://127.0.0.1:7400]
+    #[arg(long, env = "CORELODE_STORE", value_name = "URL")]
+    store: Option<TargetUrl>,
+
+    /// What an acknowledged write of Corelode has survived; other stores have that in their settings
+    #[arg(long, value_enum, default_value_t = WriteDurability::Synced)]
+    durability: WriteDurability,
+
+    /// These rates, operations a second, divided by commas, in place of shares of what the store can do
+    #[arg(long, value_name = "RATES", value_delimiter = ',', value_parser = rate)]
+    rates: Vec<f64>,
+
+    /// How many rates there are up to what the store can do
+    #[arg(long, value_name = "N", default_value = "10")]
+    steps: std::num::NonZeroU32,
+
+    /// How the times of operations lie
+    #[arg(long, value_enum, default_value_t = ArrivalArgument::Poisson)]
+    arrival: ArrivalArgument,
+
+    #[command(flatten)]
+    workload: WorkloadArguments,
+
+    #[command(flatten)]
+    load: LoadArguments,
+
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+/// What a rate came to.
+struct Step {
+    asked: f64,
+    answered: f64,
+    p50: u64,
+    p99: u64,
+    p999: u64,
+}
+
+pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &AtomicBool) -> Result<Exit, Failure> {
+    let store = arguments.store.as_ref().unwrap_or(default_store).find(arguments.durability)?;
+    let session = session(&*store, &arguments.workload)?;
+    if !arguments.workload.no_fill {
+        fill(&session, arguments.workload.keys, stop)?;
+    }
+    let base_title = arguments.output.title.clone().unwrap_or_else(|| default_title(&*store, &session));
+    let measure = |pace: Pace, what: String| -> Result<Report, Failure> {
+        let options = arguments.load.options(pace).map_err(Failure::usage)?;
+        let mut report = empty_report(format!("{base_title}, {what}"), &*store, &session, &options);
+        for repetition in 0..arguments.load.repetitions.get() {
+            let mut progress = Progress::begin(what.clone());
+            let measured = session.repeat(&options, repetition, stop, &mut |interval| progress.show(interval))?;
+            let goes_on = measured.end == End::Complete;
+            report.repetitions.push(measured);
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(report)
+    };
+    let rates = match arguments.rates.as_slice() {
+        [] => {
+            let closed = measure(Pace::Closed, "closed loop".to_owned())?;
+            let capacity = step_of(0.0, &closed).answered;
+            outputs::print(&format!("a closed loop answers {}\n", rate_text(capacity)))?;
+            let steps = arguments.steps.get();
+            (1..=steps + 1).map(|step| capacity * f64::from(step) / f64::from(steps)).collect()
+        }
+        rates => rates.to_vec(),
+    };
+    let mut reports = Vec::new();
+    let mut steps: Vec<Step> = Vec::new();
+    for rate in rates {
+        let pace = Pace::Open { rate, arrival: arguments.arrival.into() };
+        let report = measure(pace, rate_text(rate))?;
+        let is_over =
+            stop.load(Ordering::Relaxed) || report.repetitions.last().is_some_and(|last| last.end != End::Complete);
+        let step = step_of(rate, &report);
+        let keeps_up = step.answered >= KEPT_UP_SHARE * rate;
+        steps.push(step);
+        reports.push(report);
+        if is_over || !keeps_up {
+            break;
+        }
+    }
+    outputs::print(&table(&steps))?;
+    if let Some(path) = arguments.output.path(".html") {
+        outputs::write_file(&path, &html::render(&reports))?;
+        eprintln!("written: {}", path.display());
+    }
+    for report in &reports {
+        let Pace::Open { rate, .. } = report.load.pace else { continue };
+        if let Some(path) = arguments.output.path(&format!("-{rate:.0}.json")) {
+            outputs::write_file(&path, &outputs::json(report))?;
+        }
+    }
+    Ok(reports.last().map_or(Exit::Done, super::run::exit_of))
+}
+
+fn step_of(asked: f64, report: &Report) -> Step {
+    let requests = Summary::of(report).requests;
+    let latency = &requests.measured.latency;
+    Step {
+        asked,
+        answered: requests.rate().median,
+        p50: latency.quantile(0.5),
+        p99: latency.quantile(0.99),
+        p999: latency.quantile(0.999),
+    }
+}
+
+fn table(steps: &[Step]) -> String {
+    let mut text = format!("{:>14}{:>14}{:>12}{:>12}{:>12}\n", "asked", "answered", "p50", "p99", "p99.9");
+    for step in steps {
+        let is_late = step.answered < KEPT_UP_SHARE * step.asked;
+        text.push_str(&format!(
+            "{:>14}{:>14}{:>12}{:>12}{:>12}{}\n",
+            rate_text(step.asked),
+            rate_text(step.answered),
+            nanoseconds_text(step.p50),
+            nanoseconds_text(step.p99),
+            nanoseconds_text(step.p999),
+            if is_late { "   does not keep up" } else { "" }
+        ));
+    }
+    match knee(steps) {
+        Some(step) => text.push_str(&format!(
+            "\nthe knee: {} with a p99 of {}; beyond it p99 is more than {KNEE_FACTOR} times that of the lowest rate, or the store does not keep up\n",
+            rate_text(step.asked),
+            nanoseconds_text(step.p99)
+        )),
+        None => text.push_str("\nno rate was kept up with\n"),
+    }
+    text
+}
+
+fn knee(steps: &[Step]) -> Option<&Step> {
+    let least = steps.first()?.p99;
+    let is_before =
+        |step: &&Step| step.answered >= KEPT_UP_SHARE * step.asked && step.p99 as f64 <= KNEE_FACTOR * least as f64;
+    steps.iter().take_while(is_before).last()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_knee_is_the_last_rate_before_latency_rises_or_answers_fall_behind() {
+        let step = |asked: f64, answered: f64, p99| Step { asked, answered, p50: 1, p99, p999: p99 };
+        let asked_at_knee = |steps: &[Step]| knee(steps).map(|step| step.asked);
+        assert_eq!(asked_at_knee(&[step(1.0, 1.0, 10), step(2.0, 2.0, 39), step(3.0, 3.0, 41)]), Some(2.0));
+        assert_eq!(asked_at_knee(&[step(1.0, 1.0, 10), step(2.0, 1.9, 12)]), Some(1.0));
+        assert_eq!(asked_at_knee(&[step(1.0, 0.5, 10)]), None);
+        assert_eq!(asked_at_knee(&[]), None);
+    }
+}

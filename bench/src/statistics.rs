@@ -1,0 +1,193 @@
+//! Whether two loads differ: ratios of figures with confidence intervals, from repetitions.
+//!
+//! Figures of repetitions are compared as logarithms, so that a ratio of 2 and one of 1/2 count alike. Repetitions that ran in turns are
+//! compared pair by pair, which takes out what changed on the machine meanwhile; those of two separate runs by Welch's test (Welch 1947),
+//! which does not take the two spreads for equal. Where several figures are looked at together, each interval is made wider, so that all
+//! of them together hold with the confidence stated (Bonferroni).
+
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+/// How sure the intervals of all figures together are.
+pub const CONFIDENCE: f64 = 0.95;
+/// The difference that [`Comparison::repetitions_needed`] is about.
+pub const DIFFERENCE_SOUGHT: f64 = 0.05;
+
+/// A figure of one load as a multiple of the same figure of another.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Comparison {
+    /// The best guess: the ratio of geometric means.
+    pub ratio: f64,
+    /// The least ratio that the repetitions are consistent with; zero with too few of them.
+    pub low: f64,
+    /// The greatest; infinite with too few.
+    pub high: f64,
+    /// How many repetitions of each load would tell a difference of [`DIFFERENCE_SOUGHT`], as far as these show.
+    pub repetitions_needed: Option<u32>,
+}
+
+/// What a comparison comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The interval holds 1: the two may be equal.
+    NoDifference,
+    /// The figure is less, as far as one can be sure.
+    Less,
+    /// The figure is more.
+    More,
+}
+
+impl Comparison {
+    /// What it comes to.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self { high, .. } if *high < 1.0 => Verdict::Less,
+            Self { low, .. } if *low > 1.0 => Verdict::More,
+            _ => Verdict::NoDifference,
+        }
+    }
+
+    fn new(mean: f64, error: f64, freedom: f64, figures: usize, error_with: impl Fn(f64) -> (f64, f64)) -> Self {
+        let half = error * critical(freedom, figures);
+        // With as many repetitions as needed the interval is as wide as the difference.
+        let sought = (1.0 + DIFFERENCE_SOUGHT).ln();
+        let tells = |count: &u32| {
+            let (error, freedom) = error_with(f64::from(*count));
+            error * critical(freedom, figures) < sought
+        };
+        Self {
+            ratio: mean.exp(),
+            low: (mean - half).exp(),
+            high: (mean + half).exp(),
+            repetitions_needed: (2..=10_000).find(tells),
+        }
+    }
+}
+
+/// Compares repetitions that ran in turns: `ours[i]` right beside `theirs[i]`. `figures` are looked at together. `None` without two pairs, or with
+/// a figure that is not positive.
+#[must_use]
+pub fn compare_pairs(ours: &[f64], theirs: &[f64], figures: usize) -> Option<Comparison> {
+    let logs: Option<Vec<f64>> = ours.iter().zip(theirs).map(|(ours, theirs)| log_of(ours / theirs)).collect();
+    let (mean, variance, count) = moments(&logs?)?;
+    let error_with = |count: f64| ((variance / count).sqrt(), count - 1.0);
+    let (error, freedom) = error_with(count);
+    Some(Comparison::new(mean, error, freedom, figures, error_with))
+}
+
+/// Compares repetitions of separate runs. `figures` are looked at together. `None` without two repetitions of each, or with a figure that is
+/// not positive.
+#[must_use]
+pub fn compare_runs(ours: &[f64], theirs: &[f64], figures: usize) -> Option<Comparison> {
+    let logs = |values: &[f64]| values.iter().map(|value| log_of(*value)).collect::<Option<Vec<_>>>();
+    let (our_mean, our_variance, our_count) = moments(&logs(ours)?)?;
+    let (their_mean, their_variance, their_count) = moments(&logs(theirs)?)?;
+    let welch = |our_count: f64, their_count: f64| {
+        let (our_part, their_part) = (our_variance / our_count, their_variance / their_count);
+        let sum = our_part + their_part;
+        let freedom =
+            sum * sum / (our_part * our_part / (our_count - 1.0) + their_part * their_part / (their_count - 1.0));
+        // Equal repetitions have no spread to speak of.
+        (sum.sqrt(), if freedom.is_finite() { freedom } else { our_count + their_count - 2.0 })
+    };
+    let (error, freedom) = welch(our_count, their_count);
+    Some(Comparison::new(our_mean - their_mean, error, freedom, figures, |count| welch(count, count)))
+}
+
+fn log_of(value: f64) -> Option<f64> {
+    (value.is_finite() && value > 0.0).then(|| value.ln())
+}
+
+/// Mean, variance of the sample, and count.
+fn moments(values: &[f64]) -> Option<(f64, f64, f64)> {
+    if values.len() < 2 {
+        return None;
+    }
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    Some((mean, squares / (count - 1.0), count))
+}
+
+/// How many standard errors an interval reaches to each side.
+fn critical(freedom: f64, figures: usize) -> f64 {
+    let outside = (1.0 - CONFIDENCE) / figures.max(1) as f64;
+    let student = StudentsT::new(0.0, 1.0, freedom.max(1.0)).expect("a positive number of degrees");
+    student.inverse_cdf(1.0 - outside / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    /// A figure that varies by `spread` around `mean`: a sum of uniform numbers is nearly normal.
+    fn repetitions(random: &mut StdRng, mean: f64, spread: f64, count: usize) -> Vec<f64> {
+        let normal = |random: &mut StdRng| (0..12).map(|_| random.random::<f64>()).sum::<f64>() - 6.0;
+        (0..count).map(|_| mean * (1.0 + spread * normal(random))).collect()
+    }
+
+    #[test]
+    fn critical_values_are_those_of_the_tables() {
+        for (freedom, expected) in [(1.0, 12.706), (4.0, 2.776), (8.0, 2.306), (30.0, 2.042)] {
+            assert!((critical(freedom, 1) - expected).abs() < 0.001, "{freedom}");
+        }
+        assert!((critical(8.0, 5) - 3.355).abs() < 0.001, "99 of 100, for five figures together");
+    }
+
+    #[test]
+    fn equal_loads_differ_as_rarely_as_the_confidence_says() {
+        let mut random = StdRng::seed_from_u64(1);
+        let mut different = [0, 0];
+        for _ in 0..2_000 {
+            let (ours, theirs) = (repetitions(&mut random, 1e5, 0.03, 5), repetitions(&mut random, 1e5, 0.03, 5));
+            for (count, compare) in different.iter_mut().zip([compare_runs, compare_pairs]) {
+                let comparison = compare(&ours, &theirs, 1).expect("enough of them");
+                *count += usize::from(comparison.verdict() != Verdict::NoDifference);
+            }
+        }
+        assert!(different.iter().all(|count| (50..=130).contains(count)), "{different:?} of 2000, where 100 are due");
+    }
+
+    #[test]
+    fn a_difference_is_found_with_the_repetitions_that_were_said_to_be_needed() {
+        let mut random = StdRng::seed_from_u64(2);
+        let quiet =
+            compare_runs(&repetitions(&mut random, 1.05e5, 0.01, 5), &repetitions(&mut random, 1e5, 0.01, 5), 1);
+        let quiet = quiet.expect("enough of them");
+        assert_eq!(quiet.verdict(), Verdict::More, "{quiet:?}");
+        assert!((quiet.ratio - 1.05).abs() < 0.02 && quiet.low < quiet.ratio && quiet.ratio < quiet.high);
+        let noisy = compare_runs(&repetitions(&mut random, 1e5, 0.1, 5), &repetitions(&mut random, 1e5, 0.1, 5), 1);
+        let needed = noisy.expect("enough of them").repetitions_needed.expect("some hundred are enough");
+        assert!((10..=300).contains(&needed), "{needed}");
+        let found = (0..100).filter(|_| {
+            let (ours, theirs) = (
+                repetitions(&mut random, 1.05e5, 0.1, 2 * needed as usize),
+                repetitions(&mut random, 1e5, 0.1, 2 * needed as usize),
+            );
+            compare_runs(&ours, &theirs, 1).expect("enough of them").verdict() == Verdict::More
+        });
+        assert!(found.count() >= 50, "twice what half of the time is enough");
+    }
+
+    #[test]
+    fn what_changes_for_both_alike_is_no_difference_to_pairs() {
+        let drift = [1.0, 1.3, 0.8, 1.1, 0.7];
+        let theirs: Vec<f64> = drift.iter().map(|drift| drift * 1e5).collect();
+        let ours: Vec<f64> =
+            theirs.iter().zip([1.05, 1.06, 1.05, 1.04, 1.05]).map(|(value, gain)| value * gain).collect();
+        let pairs = compare_pairs(&ours, &theirs, 1).expect("enough of them");
+        assert_eq!(pairs.verdict(), Verdict::More);
+        assert_eq!(compare_runs(&ours, &theirs, 1).expect("enough of them").verdict(), Verdict::NoDifference);
+    }
+
+    #[test]
+    fn too_few_or_nothing_compare_to_nothing() {
+        assert_eq!(compare_pairs(&[1.0], &[1.0], 1), None);
+        assert_eq!(compare_runs(&[1.0, 2.0], &[0.0, 1.0], 1), None);
+        let same = compare_runs(&[5.0, 5.0, 5.0], &[5.0, 5.0, 5.0], 3).expect("enough of them");
+        assert_eq!((same.ratio, same.verdict()), (1.0, Verdict::NoDifference));
+    }
+}
