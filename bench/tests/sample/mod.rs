@@ -9,8 +9,8 @@ use corelode_bench::report::model::{
     REPORT_VERSION, Repetition, Report, ServerStages, Target, Workload,
 };
 
-/// How long an interval is, seconds.
-const INTERVAL_SECONDS: f64 = 0.1;
+/// Intervals in a second of a report.
+const INTERVALS_PER_SECOND: f64 = 10.0;
 /// Operations a second that the store can do.
 const CAPACITY: f64 = 30_000.0;
 
@@ -108,9 +108,7 @@ pub(crate) fn report(shape: &Shape) -> Report {
         version: REPORT_VERSION,
         title: shape.title.to_owned(),
         started_at: "2026-11-23T09:41:07Z".to_owned(),
-        command: ["corelode-bench", "run", "--workload", "A", "--rate", "12000", "--name", "a run"]
-            .map(str::to_owned)
-            .to_vec(),
+        command: ["corelode-bench", "run", "--workload", "A", "--title", shape.title].map(str::to_owned).to_vec(),
         generator: Build { version: "0.1.0".into(), commit: "7a7a59f503ac".into(), is_optimized: true },
         machine: Machine {
             processor: "AMD EPYC 7B13".into(),
@@ -162,7 +160,7 @@ fn measure(shape: &Shape, number: u64) -> Repetition {
             measured.unanswered += 1;
             continue;
         }
-        let (errors, slice) = slices.entry(nanoseconds(answered / INTERVAL_SECONDS)).or_default();
+        let (errors, slice) = slices.entry(nanoseconds(answered * INTERVALS_PER_SECOND)).or_default();
         // Some of those that a stall held up are refused.
         if latency > 300_000_000 && latency.is_multiple_of(5) {
             *measured.errors.entry("OVERLOADED".into()).or_default() += 1;
@@ -175,11 +173,11 @@ fn measure(shape: &Shape, number: u64) -> Repetition {
         slice.record(latency);
         server.record(&operation);
     }
-    let intervals = (0..nanoseconds(shape.seconds / INTERVAL_SECONDS)).map(|index| {
+    let intervals = (0..nanoseconds(shape.seconds * INTERVALS_PER_SECOND)).map(|index| {
         let (errors, slice) = slices.remove(&index).unwrap_or_default();
         Interval {
-            start: index as f64 * INTERVAL_SECONDS,
-            seconds: INTERVAL_SECONDS,
+            start: index as f64 / INTERVALS_PER_SECOND,
+            seconds: 1.0 / INTERVALS_PER_SECOND,
             count: slice.count(),
             errors,
             p50: slice.quantile(0.5),
