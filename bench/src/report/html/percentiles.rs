@@ -12,7 +12,7 @@ use super::{Subject, put};
 
 /// Where the plot lies.
 const LEFT: f64 = 66.0;
-const RIGHT: f64 = WIDTH - 190.0;
+const RIGHT: f64 = WIDTH - 240.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 372.0;
 const HEIGHT: f64 = 412.0;

@@ -157,8 +157,8 @@ fn bars(operation: &str, cores: &Cores, stages: &[String], client: Option<Client
     }
     let mut top = TOP;
     if let Some(client) = client {
-        let inside = residency_of_all(cores).min(client.service);
-        let network = client.service - inside;
+        let inside = residency_of_all(cores);
+        let network = (client.service - inside).max(0.0);
         let parts = [
             Part { name: "in the store", class: "part inside".to_owned(), nanoseconds: inside },
             Part { name: "network", class: "part network".to_owned(), nanoseconds: network },
@@ -223,15 +223,8 @@ const CORES_WITH_TAILS: usize = 3;
 fn table(page: &mut String, cores: &Cores, stages: &[String]) {
     let names: &[&str] = if cores.len() <= CORES_WITH_TAILS { &["mean", "p99", "max"] } else { &["mean"] };
     page.push_str("<div class=\"scroll\">\n<table class=\"numbers\">\n<thead><tr><td></td>");
-    for (core, times) in cores {
-        put(
-            page,
-            format_args!(
-                "<th scope=\"colgroup\" colspan=\"{}\">core {core}, {} operations</th>",
-                names.len(),
-                count_text(count(times))
-            ),
-        );
+    for core in cores.keys() {
+        put(page, format_args!("<th scope=\"colgroup\" colspan=\"{}\">core {core}</th>", names.len()));
     }
     page.push_str("</tr>\n<tr><th scope=\"col\">stage</th>");
     for name in names.repeat(cores.len()) {
@@ -244,7 +237,11 @@ fn table(page: &mut String, cores: &Cores, stages: &[String]) {
     }
     page.push_str("<tr class=\"sum\"><th scope=\"row\">residency</th>");
     cells(page, cores, RESIDENCY, names.len());
-    page.push_str("</tbody>\n</table>\n</div>\n");
+    page.push_str("<tr><th scope=\"row\">operations</th>");
+    for times in cores.values() {
+        put(page, format_args!("<td colspan=\"{}\">{}</td>", names.len(), count_text(count(times))));
+    }
+    page.push_str("</tr>\n</tbody>\n</table>\n</div>\n");
 }
 
 /// The first `count` figures of a stage on each core, to the end of the row.

@@ -1,5 +1,7 @@
 //! How a report's repetitions went: latency and throughput over time, one above the other on the same time axis.
 
+use std::cmp::Reverse;
+
 use serde_json::{Value, json};
 
 use super::super::model::{Interval, Pace, Repetition};
@@ -12,11 +14,11 @@ use super::{Subject, put};
 /// Where the plots lie.
 const LEFT: f64 = 66.0;
 const RIGHT: f64 = WIDTH - 110.0;
-const LATENCY_TOP: f64 = 42.0;
-const LATENCY_BOTTOM: f64 = 270.0;
-const RATE_TOP: f64 = 312.0;
-const RATE_BOTTOM: f64 = 412.0;
-const HEIGHT: f64 = 452.0;
+const LATENCY_TOP: f64 = 58.0;
+const LATENCY_BOTTOM: f64 = 286.0;
+const RATE_TOP: f64 = 328.0;
+const RATE_BOTTOM: f64 = 428.0;
+const HEIGHT: f64 = 468.0;
 /// Between repetitions that stand beside each other.
 const GAP: f64 = 28.0;
 /// The least distance of two points of a line.
@@ -97,7 +99,7 @@ fn plot(repetitions: &[(usize, &Repetition)], pace: Pace, scales: &Scales) -> St
     let worst = blocks
         .iter()
         .flat_map(|block| block.points.iter().map(move |point| (block, point)))
-        .max_by_key(|(_, point)| point.max);
+        .min_by_key(|(_, point)| Reverse(point.max));
     let mut svg = begin(HEIGHT, &description(&blocks, worst), Some(&hover(&blocks, scales)));
     for block in &blocks {
         draw_axes(&mut svg, block, scales, blocks.len() > 1);
@@ -128,8 +130,9 @@ fn plot(repetitions: &[(usize, &Repetition)], pace: Pace, scales: &Scales) -> St
         let (x, y) = (block.x.at(middle(point)), scales.latency.at(point.max as f64));
         put(&mut svg, format_args!("<circle class=\"ring\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\"/>\n"));
         let words = format!("{} at {:.1} s", nanoseconds_text(point.max), point.start);
-        let (class, x) = if x > RIGHT - 150.0 { ("note end", x - 9.0) } else { ("note", x + 9.0) };
-        text(&mut svg, class, (x, y + 4.0), &words);
+        // Above the ring nothing is drawn.
+        let (class, x) = if x > RIGHT - 110.0 { ("note end", RIGHT) } else { ("note", x - 4.0) };
+        text(&mut svg, class, (x, y - 10.0), &words);
     }
     svg.push_str("</svg>\n");
     svg
@@ -207,7 +210,7 @@ fn draw_axes(svg: &mut String, block: &Block, scales: &Scales, is_named: bool) {
         text(svg, "tick middle", (x, RATE_BOTTOM + 18.0), &seconds_tick(tick, block.x.high / count));
     }
     if is_named {
-        text(svg, "name", (from, LATENCY_TOP - 10.0), &format!("repetition {}", block.number));
+        text(svg, "name", (from, LATENCY_TOP - 32.0), &format!("repetition {}", block.number));
     }
 }
 
