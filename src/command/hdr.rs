@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write, num::NonZeroU64, thread, time::Dura
 use clap::{Args, ValueEnum};
 use corelode_bench::report::{
     histogram::Latencies,
-    model::{CoreStages, ServerStages},
+    model::{CoreStages, RESIDENCY, STAGES, ServerStages},
 };
 use corelode_client::blocking::Client;
 
@@ -14,9 +14,6 @@ use super::{
     show,
 };
 use crate::{exit::Exit, server_url::ServerUrl};
-
-/// The stages in the order in which a request goes through them; their sum is last.
-const STAGES: [&str; 7] = ["queue", "wait", "append", "sync", "apply", "reply", "residency"];
 
 /// Show where the server spent the time of its requests: by operation, stage and core
 ///
@@ -124,8 +121,9 @@ fn heading(text: &mut String, operation: &str, whose: &str) {
 
 fn rows(text: &mut String, found: &BTreeMap<String, Latencies>) {
     let sum_of = |latencies: &Latencies| latencies.mean() * latencies.count() as f64;
-    let whole = found.get("residency").map_or(0.0, sum_of);
-    for (stage, latencies) in STAGES.iter().filter_map(|stage| Some((stage, found.get(*stage)?))) {
+    let whole = found.get(RESIDENCY).map_or(0.0, sum_of);
+    let stages = STAGES.into_iter().chain([RESIDENCY]);
+    for (stage, latencies) in stages.filter_map(|stage| Some((stage, found.get(stage)?))) {
         let share = if whole > 0.0 { format!("{:.1}%", 100.0 * sum_of(latencies) / whole) } else { String::new() };
         write!(text, "  {stage:<22}{:>12}{share:>12}", latencies.count()).expect("memory takes it");
         write!(text, "{:>12.1}", latencies.mean() / 1e3).expect("memory takes it");

@@ -25,7 +25,7 @@ use crate::session::{Session, described_load};
 /// are sent by a schedule, and latency counts from the time that the schedule names: that shows what users would see.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// The store: corelode://HOST:PORT or redis://[:PASSWORD@]HOST:PORT [default: corelode://127.0.0.1:7400]
+    /// The store: corelode://HOST:PORT or redis://HOST:PORT, with :PASSWORD@ before the host if it has one; a local Corelode if none is named
     #[arg(long, env = "CORELODE_STORE", value_name = "URL")]
     store: Option<TargetUrl>,
 

@@ -1,4 +1,4 @@
-//! Which store is driven: `corelode://HOST:PORT` or `redis://[:PASSWORD@]HOST:PORT`.
+//! Which store is driven: `corelode://HOST:PORT` or `redis://:PASSWORD@HOST:PORT`.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};

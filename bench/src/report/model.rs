@@ -234,6 +234,11 @@ pub struct GeneratorCheck {
     pub warning: Option<String>,
 }
 
+/// The stages that a server tells, in the order in which a request passes them.
+pub const STAGES: [&str; 6] = ["queue", "wait", "append", "sync", "apply", "reply"];
+/// What a server calls the sum of the stages: the time from the last byte in to the last byte out.
+pub const RESIDENCY: &str = "residency";
+
 /// What the server measured itself, core by core.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct ServerStages {

@@ -221,8 +221,8 @@ impl Server {
         let Some(stages) = &mut self.stages else { return };
         let core = usize::from(self.random.unit() < 0.45);
         let (name, shares): (&str, &[(&str, f64)]) = match operation.kind {
-            OperationKind::Read => ("GET", &[("parse", 0.04), ("queue", 0.3), ("execute", 0.22), ("reply", 0.1)]),
-            _ => ("PUT", &[("parse", 0.02), ("queue", 0.14), ("execute", 0.06), ("commit", 0.55), ("reply", 0.04)]),
+            OperationKind::Read => ("get", &[("queue", 0.34), ("apply", 0.22), ("reply", 0.1)]),
+            _ => ("put", &[("queue", 0.16), ("append", 0.06), ("sync", 0.52), ("apply", 0.03), ("reply", 0.04)]),
         };
         let stages = stages.cores[core].operations.entry(name.to_owned()).or_default();
         let mut residency = 0;

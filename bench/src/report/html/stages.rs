@@ -3,35 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::super::histogram::Latencies;
-use super::super::model::{OperationKind, Report};
+use super::super::model::{OperationKind, RESIDENCY, Report, STAGES};
 use super::super::words::{count_text, duration_text};
 use super::axis::Axis;
 use super::escape::Escaped;
 use super::percentiles::tick_text;
 use super::picture::{WIDTH, begin, line, rectangle, text, text_width};
 use super::{Subject, put};
-
-/// The name under which the time from the last byte in to the last byte out is reported.
-const RESIDENCY: &str = "residency";
-/// Stages in the order in which an operation passes them. Stages that are not among them come after, by name.
-const STAGE_ORDER: [&str; 16] = [
-    "receive",
-    "read",
-    "parse",
-    "decode",
-    "route",
-    "queue",
-    "wait",
-    "execute",
-    "engine",
-    "append",
-    "sync",
-    "commit",
-    "replicate",
-    "apply",
-    "encode",
-    "reply",
-];
 
 /// Where the bars lie.
 const LEFT: f64 = 84.0;
@@ -96,7 +74,7 @@ fn stage_names(cores: &Cores) -> Vec<String> {
         cores.values().flat_map(BTreeMap::keys).filter(|name| *name != RESIDENCY).cloned().collect();
     names.sort();
     names.dedup();
-    let place = |name: &String| STAGE_ORDER.iter().position(|known| known == name).unwrap_or(STAGE_ORDER.len());
+    let place = |name: &String| STAGES.iter().position(|known| known == name).unwrap_or(STAGES.len());
     names.sort_by_key(place);
     names
 }
@@ -285,9 +263,9 @@ mod tests {
 
     #[test]
     fn stages_come_in_the_order_in_which_they_are_passed() {
-        let stages = ["reply", "zebra", "queue", "residency", "parse", "ant"];
+        let stages = ["reply", "zebra", "queue", "residency", "sync", "ant"];
         let stages = stages.map(|name| (name.to_owned(), Latencies::default()));
         let cores = Cores::from([(0, BTreeMap::from(stages))]);
-        assert_eq!(stage_names(&cores), ["parse", "queue", "reply", "ant", "zebra"]);
+        assert_eq!(stage_names(&cores), ["queue", "sync", "reply", "ant", "zebra"]);
     }
 }
