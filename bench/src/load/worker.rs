@@ -189,9 +189,11 @@ impl<'a> Worker<'a> {
         }
         let at_ns = self.now_ns();
         self.hand_over_intervals(at_ns, true);
+        let unanswered = self.unanswered(at_ns);
+        self.give_up_unanswered();
         let mut ended = Ended {
             at_ns,
-            unanswered: self.unanswered(at_ns),
+            unanswered,
             lateness: self.lateness,
             busy_share: share(at_ns.saturating_sub(self.idle_ns), at_ns),
             lost,
@@ -450,6 +452,13 @@ impl<'a> Worker<'a> {
             count(slot.operation.kind);
         }
         counts
+    }
+
+    /// Nobody knows how these ended.
+    fn give_up_unanswered(&mut self) {
+        for slot in self.clients.iter().flat_map(|client| &client.slots).filter(|slot| slot.is_taken) {
+            self.task.source.ended(slot.operation, false);
+        }
     }
 
     fn is_idle(&self) -> bool {
