@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use corelode_net::CoreIndex;
-use corelode_net::body::Durability;
+use corelode_net::body::{Durability, Receipt};
 use corelode_net::table::{Histograms, Status, Topology};
 use tokio::runtime::Runtime;
 
@@ -73,6 +73,22 @@ impl Client {
     /// See [`Error`](crate::Error).
     pub fn put_with(&self, key: &[u8], value: &[u8], options: WriteOptions) -> Result<u64> {
         self.runtime.block_on(self.client.put_with(key, value, options))
+    }
+
+    /// As [`Client::get_with_receipt`](crate::Client::get_with_receipt).
+    ///
+    /// # Errors
+    /// See [`Error`](crate::Error).
+    pub fn get_with_receipt(&self, key: &[u8]) -> Result<(Option<Found>, Option<Receipt>)> {
+        self.runtime.block_on(self.client.get_with_receipt(key))
+    }
+
+    /// As [`Client::put_with_receipt`](crate::Client::put_with_receipt).
+    ///
+    /// # Errors
+    /// See [`Error`](crate::Error).
+    pub fn put_with_receipt(&self, key: &[u8], value: &[u8], options: WriteOptions) -> Result<(u64, Option<Receipt>)> {
+        self.runtime.block_on(self.client.put_with_receipt(key, value, options))
     }
 
     /// As [`Client::delete_with`](crate::Client::delete_with).

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use corelode_net::body::{Durability, ReadLevel, check_key, check_value};
+use corelode_net::body::{Durability, ReadLevel, Receipt, check_key, check_value};
 use corelode_net::table::{Histograms, Status, Topology};
 use corelode_net::{CoreIndex, MapEpoch, PartitionId, Slot, slot_of};
 use tokio::time::{Instant, timeout_at};
@@ -90,6 +90,20 @@ impl Client {
         }
     }
 
+    /// As [`get`](Self::get), and where the server spent the time of it, if it had room to say so.
+    ///
+    /// # Errors
+    /// See [`Error`]. A server that gives no receipts refuses.
+    pub async fn get_with_receipt(&self, key: &[u8]) -> Result<(Option<Found>, Option<Receipt>)> {
+        check_key(key).map_err(invalid)?;
+        let request = Request::Get { key, level: ReadLevel::Linearizable };
+        let (reply, receipt) = with_receipt(self.call_for_key(key, Request::WithReceipt(&request)).await?);
+        match reply {
+            Reply::Value(found) => Ok((found, receipt)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Gives a key a value, durably and for ever; answers the revision of the write.
     ///
     /// # Errors
@@ -103,14 +117,22 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn put_with(&self, key: &[u8], value: &[u8], options: WriteOptions) -> Result<u64> {
-        check_key(key).and_then(|()| check_value(value)).map_err(invalid)?;
-        let request = Request::Put {
-            key,
-            value,
-            ttl_ms: options.ttl.map_or(0, |ttl| milliseconds(ttl).max(1)),
-            durability: options.durability,
-        };
-        written(self.call_for_key(key, request).await?)
+        written(self.call_for_key(key, put_request(key, value, options)?).await?)
+    }
+
+    /// As [`put_with`](Self::put_with), and where the server spent the time of it.
+    ///
+    /// # Errors
+    /// See [`Error`]. A server that gives no receipts refuses.
+    pub async fn put_with_receipt(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        options: WriteOptions,
+    ) -> Result<(u64, Option<Receipt>)> {
+        let request = put_request(key, value, options)?;
+        let (reply, receipt) = with_receipt(self.call_for_key(key, Request::WithReceipt(&request)).await?);
+        Ok((written(reply)?, receipt))
     }
 
     /// Removes a key, whether or not it exists; answers the revision of the write.
@@ -369,6 +391,23 @@ fn split_by_core(operations: Vec<Operation>, topology: &Topology) -> Vec<(CoreIn
     }
     parts.extend(open.into_iter().filter(|(_, (part, _))| !part.is_empty()).map(|(core, (part, _))| (core, part)));
     parts
+}
+
+fn put_request<'a>(key: &'a [u8], value: &'a [u8], options: WriteOptions) -> Result<Request<'a>> {
+    check_key(key).and_then(|()| check_value(value)).map_err(invalid)?;
+    Ok(Request::Put {
+        key,
+        value,
+        ttl_ms: options.ttl.map_or(0, |ttl| milliseconds(ttl).max(1)),
+        durability: options.durability,
+    })
+}
+
+fn with_receipt(reply: Reply) -> (Reply, Option<Receipt>) {
+    match reply {
+        Reply::WithReceipt(reply, receipt) => (*reply, Some(receipt)),
+        reply => (reply, None),
+    }
 }
 
 fn written(reply: Reply) -> Result<u64> {

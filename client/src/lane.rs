@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use corelode_net::body::Receipt;
 use corelode_net::handshake::ClientConfig;
 use corelode_net::table::TableBuilder;
 use corelode_net::{CoreIndex, Frame, FrameReader, MapEpoch, RequestHead, RequestId, RequestIds};
@@ -213,8 +214,10 @@ impl Lane {
             reader.set_body_limit(connection.body_size_bytes_max());
             let frame = reader.next_frame().map_err(|error| AttemptError::Protocol { message: error.to_string() })?;
             let Some(frame) = frame else { break };
+            let taken = Receipt::take_from_reply(&frame);
+            let (receipt, frame) = taken.map_err(|error| AttemptError::Protocol { message: error.to_string() })?;
             if let Some(id) = connection.receive(&frame, &mut self.ids, &mut self.tables)? {
-                self.answer(id, &frame);
+                self.answer(id, &frame, receipt);
             }
         }
         self.send_queued();
@@ -281,7 +284,7 @@ impl Lane {
         self.fail_queued(&reason);
     }
 
-    fn answer(&mut self, id: RequestId, frame: &Frame<'_>) {
+    fn answer(&mut self, id: RequestId, frame: &Frame<'_>, receipt: Option<Receipt>) {
         // An id that is not under way on this connection is answered late, twice, or never was: its answer belongs to nobody.
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Progress::InFlight { size_bytes } = call.progress else { return };
@@ -290,6 +293,10 @@ impl Lane {
         if let Awaited::Yet = call.outcome {
             let is_error = matches!(frame.inbound(), Ok(corelode_net::Inbound::Error(_)));
             let outcome = if is_error { Err(decode_error(frame)) } else { call.expected.decode(frame) };
+            let outcome = outcome.map(|reply| match receipt {
+                Some(receipt) => Reply::WithReceipt(Box::new(reply), receipt),
+                None => reply,
+            });
             settle(call, outcome, &mut self.woken);
         }
         self.remove_if_over(id);

@@ -22,7 +22,7 @@ mod scan;
 mod transport;
 
 pub use client::{BatchOutcome, Client, WriteOptions};
-pub use corelode_net::body::Durability;
+pub use corelode_net::body::{Durability, Receipt};
 pub use corelode_net::handshake::Secret;
 pub use corelode_net::table::{CoreStatus, Counter, Histograms, StageHistogram, Status, Topology};
 pub use corelode_net::{CoreIndex, ErrorCode, RetryClass, Role, slot_of};

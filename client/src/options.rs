@@ -54,7 +54,7 @@ impl Options {
     pub fn from_addresses(addresses: Vec<String>) -> Self {
         let handshake = ClientConfig {
             versions: VersionRange::CURRENT,
-            features: Features::NONE,
+            features: Features::RECEIPTS,
             client_name: concat!("corelode-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             credentials: None,
         };

@@ -2,7 +2,7 @@
 
 use corelode_net::body::{
     BatchItem, BatchOperation, BatchReply, BatchResult, BatchWriter, DeleteRequest, Durability, GetReply, GetRequest,
-    PutRequest, ReadLevel, ScanPage, Value, WriteReply,
+    PutRequest, ReadLevel, Receipt, ScanPage, Value, WriteReply,
 };
 use corelode_net::table::{
     ErrorReply, Histograms, HistogramsRequest, ScanRelease, ScanRequest, Status, TableBuilder, Topology,
@@ -101,15 +101,37 @@ pub(crate) struct Page {
 /// Something asked of a server. Encoded as soon as it is submitted, so that it owns nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Request<'a> {
-    Get { key: &'a [u8], level: ReadLevel },
-    Put { key: &'a [u8], value: &'a [u8], ttl_ms: u64, durability: Durability },
-    Delete { key: &'a [u8], durability: Durability },
-    Batch { operations: &'a [Operation], durability: Durability },
+    Get {
+        key: &'a [u8],
+        level: ReadLevel,
+    },
+    Put {
+        key: &'a [u8],
+        value: &'a [u8],
+        ttl_ms: u64,
+        durability: Durability,
+    },
+    Delete {
+        key: &'a [u8],
+        durability: Durability,
+    },
+    Batch {
+        operations: &'a [Operation],
+        durability: Durability,
+    },
     Scan(&'a PageRequest),
-    ScanRelease { partition: PartitionId, snapshot: SnapshotToken },
+    ScanRelease {
+        partition: PartitionId,
+        snapshot: SnapshotToken,
+    },
     Topology,
     Status,
-    Histograms { core: CoreIndex, operation: &'a str },
+    Histograms {
+        core: CoreIndex,
+        operation: &'a str,
+    },
+    /// Another request, which asks for its receipt.
+    WithReceipt(&'a Request<'a>),
 }
 
 /// What of a request is needed to read its answer.
@@ -135,6 +157,7 @@ pub(crate) enum Reply {
     Topology(Topology),
     Status(Status),
     Histograms(Histograms),
+    WithReceipt(Box<Reply>, Receipt),
     Done,
 }
 
@@ -154,6 +177,7 @@ impl Request<'_> {
             Self::Batch { operations, .. } => {
                 operations.iter().any(|operation| !matches!(operation, Operation::Get { .. }))
             }
+            Self::WithReceipt(request) => request.is_write(),
             _ => false,
         }
     }
@@ -170,6 +194,7 @@ impl Request<'_> {
             Self::Topology => Expected::Topology,
             Self::Status => Expected::Status,
             Self::Histograms { .. } => Expected::Histograms,
+            Self::WithReceipt(request) => request.expected(),
         }
     }
 
@@ -208,6 +233,11 @@ impl Request<'_> {
             }
             Self::Topology => encode_topology_request(head, out),
             Self::Status => encode_status_request(head, out),
+            Self::WithReceipt(request) => {
+                let start = out.len();
+                request.encode(head, tables, out);
+                Receipt::ask(out, start);
+            }
             Self::Histograms { core, operation } => {
                 HistogramsRequest { core: *core, operation }.encode(head, tables, out)
             }

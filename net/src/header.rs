@@ -38,8 +38,10 @@ impl Flags {
     pub const SESSION: Self = Self(1 << 2);
     /// More replies to the same request follow. Reserved for streams.
     pub const MORE: Self = Self(1 << 3);
+    /// Of a request: a [receipt](crate::body::Receipt) is wanted. Of a reply: its body ends with one.
+    pub const RECEIPT: Self = Self(1 << 4);
     /// Every flag that has a meaning, now or reserved.
-    pub const KNOWN: Self = Self(0x0f);
+    pub const KNOWN: Self = Self(0x1f);
 
     /// Whether all bits of `other` are set.
     #[must_use]

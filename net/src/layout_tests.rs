@@ -170,9 +170,11 @@ fn numbers_are_the_schemas() {
     assert_eq!(wire::Flags::ERROR.bits(), Flags::ERROR.0);
     assert_eq!(wire::Flags::SESSION.bits(), Flags::SESSION.0);
     assert_eq!(wire::Flags::MORE.bits(), Flags::MORE.0);
+    assert_eq!(wire::Flags::RECEIPT.bits(), Flags::RECEIPT.0);
     assert_eq!(wire::Flags::all().bits(), Flags::KNOWN.0);
     assert_eq!(wire::Feature::TLS.bits(), Features::TLS.0);
     assert_eq!(wire::Feature::COMPRESSION.bits(), Features::COMPRESSION.0);
     assert_eq!(wire::Feature::SESSIONS.bits(), Features::SESSIONS.0);
+    assert_eq!(wire::Feature::RECEIPTS.bits(), Features::RECEIPTS.0);
     assert_eq!(wire::Feature::CONDITIONS.bits(), Features::CONDITIONS.0);
 }

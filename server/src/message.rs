@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use corelode_engine::env::Environment;
 use corelode_engine::ids::PartitionId;
 use corelode_engine::job::JobDone;
+use corelode_net::handshake::Features;
 use corelode_net::table::Histograms;
 use corelode_net::{ReplyHead, Role};
 
@@ -80,6 +81,8 @@ pub struct AdoptedConnection {
     pub peer: String,
     /// What the handshake granted.
     pub role: Role,
+    /// What both ends have.
+    pub features: Features,
     /// The BIND to answer.
     pub head: ReplyHead,
     /// Bytes received and not yet looked at.

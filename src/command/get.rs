@@ -28,6 +28,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Output::Raw)]
     pub(crate) output: Output,
 
+    /// Say on standard error where the server spent the time of it
+    #[arg(long)]
+    pub(crate) receipt: bool,
+
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
 }
@@ -35,7 +39,16 @@ pub(crate) struct Arguments {
 /// Looks the key up and shows its value.
 pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failure> {
     let key = bytes_of(&arguments.key, arguments.escaped).map_err(Failure::usage)?;
-    let Some(found) = arguments.connection.client(url)?.get(&key)? else { return Ok(Exit::Absent) };
+    let client = arguments.connection.client(url)?;
+    let found = match arguments.receipt {
+        true => {
+            let (found, receipt) = client.get_with_receipt(&key)?;
+            show::receipt(receipt);
+            found
+        }
+        false => client.get(&key)?,
+    };
+    let Some(found) = found else { return Ok(Exit::Absent) };
     let shown = match arguments.output {
         Output::Raw => {
             show::bytes(&found.value).and_then(|()| if show::is_terminal() { show::bytes(b"\n") } else { Ok(()) })

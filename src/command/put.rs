@@ -50,6 +50,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Output::Raw)]
     pub(crate) output: Output,
 
+    /// Say on standard error where the server spent the time of it
+    #[arg(long)]
+    pub(crate) receipt: bool,
+
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
 }
@@ -66,7 +70,15 @@ pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failur
         ttl: arguments.ttl_ms.map(|ttl_ms| Duration::from_millis(ttl_ms.get())),
         durability: durability(arguments.durability),
     };
-    let revision = arguments.connection.client(url)?.put_with(&key, &value, options)?;
+    let client = arguments.connection.client(url)?;
+    let revision = match arguments.receipt {
+        true => {
+            let (revision, receipt) = client.put_with_receipt(&key, &value, options)?;
+            show::receipt(receipt);
+            revision
+        }
+        false => client.put_with(&key, &value, options)?,
+    };
     show::revision(arguments.output, revision)
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use corelode_client::Receipt;
 use serde_json::{Map, Value};
 
 use super::{Output, connection::Failure};
@@ -54,4 +55,18 @@ pub(crate) fn revision(output: Output, revision: u64) -> Result<Exit, Failure> {
         Output::Json => line(&serde_json::json!({ "revision": revision }).to_string()),
     };
     shown.map(|()| Exit::Done).map_err(|error| Failure::file("standard output".as_ref(), &error))
+}
+
+/// Says where the server spent the time of a request.
+pub(super) fn receipt(receipt: Option<Receipt>) {
+    let Some(receipt) = receipt else {
+        eprintln!("the answer had no room for a receipt");
+        return;
+    };
+    let Receipt { queue_ns, wait_ns, append_ns, sync_ns, apply_ns } = receipt;
+    let stages =
+        [("queue", queue_ns), ("wait", wait_ns), ("append", append_ns), ("sync", sync_ns), ("apply", apply_ns)];
+    for (stage, time_ns) in stages.into_iter().chain([("in all", receipt.total_ns())]) {
+        eprintln!("{stage:<8}{:>12.1} us", time_ns as f64 / 1e3);
+    }
 }

@@ -1,7 +1,7 @@
 //! The native client against a real server: every operation, many at once, and what it says when the server goes.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corelode_client::{
     BatchOutcome, Client, Durability, Error, ErrorCode, Operation, Options, Role, ScanOptions, Secret, WriteOptions,
@@ -156,6 +156,49 @@ fn a_restart_costs_reads_time_and_writes_at_most_their_certainty() {
         assert!(version >= acknowledged, "{key}: {version} after {acknowledged} was acknowledged");
         assert!(unknown <= 1, "{key}: one write was under way, and {unknown} are unknown");
     }
+    server.terminate();
+}
+
+/// What the server says of a request's time is less than what the client saw of it, and a synced write waited for the disk.
+#[test]
+fn a_receipt_says_where_the_time_went() {
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let server = Server::start(&options(&scratch, true));
+    let client = client_of(server.address());
+    runtime().block_on(async {
+        for number in 0..200_u32 {
+            let key = format!("key-{number}").into_bytes();
+            let began = Instant::now();
+            let durability = if number % 2 == 0 { Durability::Synced } else { Durability::Memory };
+            let written = client.put_with_receipt(&key, b"value", WriteOptions { durability, ttl: None }).await;
+            let (revision, receipt) = written.expect("served");
+            let receipt = receipt.expect("there is room");
+            assert!(revision > 0);
+            assert!(u128::from(receipt.total_ns()) <= began.elapsed().as_nanos(), "{receipt:?}");
+            assert_eq!(receipt.sync_ns > 0, durability == Durability::Synced, "{receipt:?}");
+            assert!(receipt.apply_ns > 0, "{receipt:?}");
+            let (found, receipt) = client.get_with_receipt(&key).await.expect("served");
+            assert_eq!(found.expect("it was put").value, b"value");
+            assert!(receipt.expect("there is room").apply_ns > 0);
+        }
+        let (absent, receipt) = client.get_with_receipt(b"nobody").await.expect("served");
+        assert!(absent.is_none() && receipt.is_some());
+        // Beside others, whose answers stand in the same bytes.
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..500_u32 {
+            let client = client.clone();
+            tasks.spawn(async move {
+                let key = format!("key-{}", number % 200).into_bytes();
+                match number % 3 {
+                    0 => client.get_with_receipt(&key).await.expect("served").0,
+                    _ => client.get(&key).await.expect("served"),
+                }
+            });
+        }
+        for found in tasks.join_all().await {
+            assert_eq!(found.expect("it was put").value, b"value");
+        }
+    });
     server.terminate();
 }
 

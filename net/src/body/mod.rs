@@ -8,6 +8,7 @@ mod batch;
 mod batch_reply;
 mod get;
 mod parts;
+mod receipt;
 mod scan_page;
 mod write;
 
@@ -15,5 +16,6 @@ pub use batch::{BatchFull, BatchItem, BatchItems, BatchOperation, BatchRequest, 
 pub use batch_reply::{BatchReply, BatchReplyWriter, BatchResult, BatchResults};
 pub use get::{Found, GetReply, GetRequest};
 pub use parts::{Durability, ReadLevel, SessionPrefix, Value, check_key, check_value};
+pub use receipt::Receipt;
 pub use scan_page::{ScanPage, ScanPageWriter, ScanRow, ScanRows};
 pub use write::{DeleteRequest, PutRequest, WriteReply};

@@ -191,6 +191,7 @@ mod bitflags_flags {
       const ERROR = 2;
       const SESSION = 4;
       const MORE = 8;
+      const RECEIPT = 16;
     }
   }
 }
@@ -246,6 +247,7 @@ mod bitflags_feature {
       const COMPRESSION = 2;
       const SESSIONS = 4;
       const CONDITIONS = 8;
+      const RECEIPTS = 16;
     }
   }
 }

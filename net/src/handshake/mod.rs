@@ -59,7 +59,7 @@ impl VersionRange {
     }
 }
 
-/// Features that both ends must have before either uses them. Version 1 has none; these bits are reserved.
+/// Features that both ends must have before either uses them. Of these, version 1 has receipts; the other bits are reserved.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Features(pub u64);
 
@@ -74,6 +74,8 @@ impl Features {
     pub const SESSIONS: Self = Self(1 << 2);
     /// Writes may carry conditions.
     pub const CONDITIONS: Self = Self(1 << 3);
+    /// Requests may ask for a [receipt](crate::body::Receipt).
+    pub const RECEIPTS: Self = Self(1 << 4);
 
     /// The features of both.
     #[must_use]

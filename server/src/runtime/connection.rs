@@ -11,7 +11,7 @@ use monoio::net::tcp::{TcpOwnedReadHalf, TcpOwnedWriteHalf};
 use super::core::CoreRuntime;
 use super::notify::Notify;
 use super::socket;
-use crate::message::{AdoptedConnection, Message};
+use crate::message::Message;
 use crate::shard::{ConnectionId, Departure};
 
 /// A spare output buffer larger than this is given back.
@@ -104,10 +104,9 @@ async fn write_loop(core: Rc<CoreRuntime>, id: ConnectionId, io: Rc<ConnectionIo
         Departure::Move(to) => {
             io.may_read.raise();
             io.reader_ended.wait().await;
-            let parts = core.shard.borrow_mut().adopted_parts(id);
-            let (Some((peer, role, head, leftover)), Some(reader)) = (parts, io.reader.take()) else { return };
+            let Some(reader) = io.reader.take() else { return };
             let socket = socket::into_fd(reader, writer);
-            let adopted = AdoptedConnection { socket, peer, role, head, leftover };
+            let Some(adopted) = core.shard.borrow_mut().adopted(id, socket) else { return };
             core.shard.borrow_mut().outbox(to).push_back(Message::Adopt(Box::new(adopted)));
             core.turn.raise();
         }

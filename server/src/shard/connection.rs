@@ -3,7 +3,7 @@
 //! Bounds: requests in flight and their bytes, and bytes of output that the client has not taken; at a bound the shard stops
 //! looking at the connection's frames, and so the driver stops reading.
 
-use corelode_net::handshake::ServerHandshake;
+use corelode_net::handshake::{Features, ServerHandshake};
 use corelode_net::{FrameReader, ReplyHead, Role};
 
 use super::operation::Core;
@@ -50,6 +50,8 @@ pub(crate) struct Connection {
     pub(crate) opened_ms: u64,
     pub(crate) stage: Stage,
     pub(crate) role: Role,
+    /// What both ends have.
+    pub(crate) features: Features,
     pub(crate) reader: FrameReader,
     /// When bytes arrived last, on the shard's monotonic clock, nanoseconds.
     pub(crate) received_ns: u64,
@@ -83,6 +85,7 @@ impl Connection {
             opened_ms,
             stage,
             role,
+            features: Features::NONE,
             reader,
             received_ns: 0,
             departures: Departures::default(),

@@ -1,10 +1,12 @@
 //! Connections: what arrives on them, frame by frame, and what the driver may do with their sockets.
 
+use std::os::fd::OwnedFd;
+
 use corelode_engine::env::Environment;
 use corelode_engine::ids::{PartitionId, Revision};
 use corelode_engine::partition::Durability;
-use corelode_net::body::{BatchRequest, DeleteRequest, GetRequest, PutRequest};
-use corelode_net::handshake::{Nonce, ServerHandshake};
+use corelode_net::body::{BatchRequest, DeleteRequest, GetRequest, PutRequest, Receipt};
+use corelode_net::handshake::{Features, Nonce, ServerHandshake};
 use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX};
 use corelode_net::table::{Bind, BindReply, ErrorReply, GoAway, HistogramsRequest, ScanRelease, ScanRequest};
 use corelode_net::{BodyError, ErrorCode, Frame, FrameReader, Opcode, ReplyHead, Role};
@@ -58,6 +60,7 @@ impl<E: Environment> Shard<E> {
         reader.push(&adopted.leftover);
         let connection =
             Connection::new(adopted.peer.clone(), self.now.monotonic_ms, Stage::Open, adopted.role, reader);
+        let connection = Connection { features: adopted.features, ..connection };
         let id = ConnectionId(self.connections.insert(connection));
         self.answer_bind(id, adopted.head);
         self.list_ready(id);
@@ -118,9 +121,9 @@ impl<E: Environment> Shard<E> {
     pub fn take_output(&mut self, id: ConnectionId, spare: Vec<u8>, now_ns: u64) -> Vec<u8> {
         let Some(connection) = self.connections.get_mut(id.0) else { return spare };
         connection.is_listed_writable = false;
-        let output = std::mem::replace(&mut connection.output, spare);
+        let mut output = std::mem::replace(&mut connection.output, spare);
+        connection.departures.taken(now_ns, &mut output);
         connection.output_in_flight = output.len();
-        connection.departures.taken(now_ns);
         output
     }
 
@@ -174,12 +177,19 @@ impl<E: Environment> Shard<E> {
         }
     }
 
-    /// What goes with a connection that moves: its peer's address, role, the BIND to answer and the bytes not looked at.
-    pub fn adopted_parts(&mut self, id: ConnectionId) -> Option<(String, Role, ReplyHead, Vec<u8>)> {
+    /// What goes with a connection that moves on `socket`: everything that the other core must know of it.
+    pub fn adopted(&mut self, id: ConnectionId, socket: OwnedFd) -> Option<AdoptedConnection> {
         let connection = self.connections.remove(id.0)?;
         self.input_bytes -= connection.input_bytes;
         let Stage::Moving { head, .. } = connection.stage else { return None };
-        Some((connection.peer, connection.role, head, connection.reader.into_leftover()))
+        Some(AdoptedConnection {
+            socket,
+            peer: connection.peer,
+            role: connection.role,
+            features: connection.features,
+            head,
+            leftover: connection.reader.into_leftover(),
+        })
     }
 
     /// Tells every client that the server goes.
@@ -295,6 +305,7 @@ impl<E: Environment> Shard<E> {
             Ok(None) => false,
             Ok(Some(accepted)) => {
                 connection.role = accepted.role;
+                connection.features = accepted.features;
                 connection.stage = Stage::Open;
                 self.handshaking -= 1;
                 true
@@ -314,9 +325,14 @@ impl<E: Environment> Shard<E> {
 
     fn handle_request(&mut self, id: ConnectionId, frame: &Frame<'_>) {
         let head = ReplyHead::to(&frame.header, self.config.map_epoch);
-        let client = self.begin_request(id, head, REQUEST_SIZE_BYTES_MIN + frame.body.len());
+        let mut client = self.begin_request(id, head, REQUEST_SIZE_BYTES_MIN + frame.body.len());
+        let Connection { role, features, .. } = self.connections.get(id.0).expect("looked up by the caller");
+        let (role, has_receipts) = (*role, features.contains(Features::RECEIPTS));
+        // Without the feature the flag stays, and is refused as one that nobody knows.
+        let (wants_receipt, plain) = Receipt::take_from_request(frame);
+        client.wants_receipt = wants_receipt && has_receipts;
+        let frame = if has_receipts { &plain } else { frame };
         let reply_to = ReplyTo::Client(client);
-        let role = self.connections.get(id.0).expect("looked up by the caller").role;
         let admitted = frame.request().map_err(Refused::Body).and_then(|opcode| match opcode {
             _ if role < opcode.role_required() => Err(Refused::Code(ErrorCode::Forbidden)),
             Opcode::Ping | Opcode::Topology | Opcode::Status | Opcode::Histograms => Ok(opcode),

@@ -182,6 +182,8 @@ pub struct ClientReply {
     pub timed: Option<TimedOperation>,
     /// When it came.
     pub arrival: Arrival,
+    /// Whether its answer is to end with a receipt.
+    pub wants_receipt: bool,
 }
 
 /// A batch being gathered on a core.

@@ -1,7 +1,7 @@
 //! Results on their way to whoever asked.
 
 use corelode_engine::env::Environment;
-use corelode_net::body::{Found, GetReply, ScanPageWriter, ScanRow, Value, WriteReply};
+use corelode_net::body::{Found, GetReply, Receipt, ScanPageWriter, ScanRow, Value, WriteReply};
 use corelode_net::table::{ErrorReply, TableBuilder};
 use corelode_net::{ErrorCode, ReplyHead, Revision, SnapshotToken};
 
@@ -30,7 +30,15 @@ impl<E: Environment> Shard<E> {
             connection.bytes_in_flight += size_bytes;
             arrival.received_ns = connection.received_ns;
         }
-        ClientReply { connection, head, size_bytes, is_answer_counted: false, timed: None, arrival }
+        ClientReply {
+            connection,
+            head,
+            size_bytes,
+            is_answer_counted: false,
+            timed: None,
+            arrival,
+            wants_receipt: false,
+        }
     }
 
     /// Counts the answer to come as in flight, too: it may be large, and once it comes nobody asks whether the client takes its answers. A request
@@ -60,7 +68,14 @@ impl<E: Environment> Shard<E> {
         if let Some(operation) = client.timed {
             connection.departures.add(operation, client.arrival, self.cause);
         }
-        self.append_output(client.connection, encode);
+        let (start, mut has_receipt) = (connection.output.len(), false);
+        self.append_output(client.connection, |tables, output| {
+            encode(tables, output);
+            has_receipt = client.wants_receipt && output.len() > start && Receipt::reserve(output, start);
+        });
+        if has_receipt && let Some(connection) = self.connections.get_mut(client.connection.0) {
+            connection.departures.add_receipt(start, client.arrival, self.cause);
+        }
         let Some(connection) = self.connections.get_mut(client.connection.0) else { return };
         let goes_on = connection.is_paused && connection.has_room(&limits.connection);
         self.list_writable(client.connection);

@@ -8,6 +8,7 @@
 //! ended. Times are read where many requests share them: once a read of a socket, a turn, a log write, a send. So requests that came and
 //! left together are counted in one step, and a request that came alone costs some tens of nanoseconds.
 
+use corelode_net::body::Receipt;
 use corelode_net::table::StageHistogram;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2Serializer};
@@ -95,6 +96,8 @@ pub(crate) struct Departures {
     gathering: Vec<Group>,
     sending: Vec<Group>,
     taken_ns: u64,
+    /// Where receipts stand in the output, to be written when it is given to the socket.
+    receipts: Vec<(usize, Arrival, Cause)>,
 }
 
 impl Departures {
@@ -109,11 +112,19 @@ impl Departures {
         }
     }
 
-    /// The output was given to the socket.
-    pub(crate) fn taken(&mut self, now_ns: u64) {
+    /// An answer that begins at `start` of the output has room for its receipt.
+    pub(crate) fn add_receipt(&mut self, start: usize, arrival: Arrival, cause: Cause) {
+        self.receipts.push((start, arrival, cause));
+    }
+
+    /// The output is given to the socket; receipts are written into it.
+    pub(crate) fn taken(&mut self, now_ns: u64, output: &mut [u8]) {
         debug_assert!(self.sending.is_empty(), "one send at a time");
         std::mem::swap(&mut self.gathering, &mut self.sending);
         self.taken_ns = now_ns;
+        for (start, arrival, cause) in self.receipts.drain(..) {
+            receipt(arrival, cause, now_ns).fill(output, start);
+        }
     }
 
     /// The socket took all of it.
@@ -137,26 +148,21 @@ impl StageHistograms {
         let histograms =
             self.operations[group.operation as usize].get_or_insert_with(|| Box::new(std::array::from_fn(|_| empty())));
         let [queue, wait, append, sync, apply, reply, residency] = &mut **histograms;
-        // Where a wait was over before the request came, that stage is none: each time is at least the one before.
-        let received = group.arrival.received_ns;
-        let mut at = received;
-        let mut count = |stage: &mut Histogram<u64>, end_ns: u64| {
-            let end_ns = end_ns.max(at);
-            stage.saturating_record_n(end_ns - at, group.count);
-            at = end_ns;
-        };
-        count(queue, group.arrival.taken_ns);
+        let Receipt { queue_ns, wait_ns, append_ns, sync_ns, apply_ns } = receipt(group.arrival, group.cause, sent_ns);
+        let reply_ns = written_ns.saturating_sub(sent_ns);
+        let count = |stage: &mut Histogram<u64>, time_ns: u64| stage.saturating_record_n(time_ns, group.count);
+        count(queue, queue_ns);
         match group.cause {
             Cause::Turn => {}
-            Cause::Resumed { at_ns } => count(wait, at_ns),
-            Cause::Logged { started_ns, ended_ns } => {
-                count(append, started_ns);
-                count(sync, ended_ns);
+            Cause::Resumed { .. } => count(wait, wait_ns),
+            Cause::Logged { .. } => {
+                count(append, append_ns);
+                count(sync, sync_ns);
             }
         }
-        count(apply, sent_ns);
-        count(reply, written_ns);
-        residency.saturating_record_n(at - received, group.count);
+        count(apply, apply_ns);
+        count(reply, reply_ns);
+        count(residency, queue_ns + wait_ns + append_ns + sync_ns + apply_ns + reply_ns);
     }
 
     /// The names of the operations that have been counted.
@@ -180,6 +186,29 @@ impl StageHistograms {
     }
 }
 
+/// The stages of a request up to when its answer is given to the socket. Where a wait was over before the request came, that stage is none: each
+/// time is at least the one before.
+fn receipt(arrival: Arrival, cause: Cause, sent_ns: u64) -> Receipt {
+    let mut at = arrival.received_ns;
+    let mut until = |end_ns: u64| {
+        let end_ns = end_ns.max(at);
+        let time_ns = end_ns - at;
+        at = end_ns;
+        time_ns
+    };
+    let mut receipt = Receipt { queue_ns: until(arrival.taken_ns), ..Receipt::default() };
+    match cause {
+        Cause::Turn => {}
+        Cause::Resumed { at_ns } => receipt.wait_ns = until(at_ns),
+        Cause::Logged { started_ns, ended_ns } => {
+            receipt.append_ns = until(started_ns);
+            receipt.sync_ns = until(ended_ns);
+        }
+    }
+    receipt.apply_ns = until(sent_ns);
+    receipt
+}
+
 fn empty() -> Histogram<u64> {
     Histogram::new_with_max(HIGHEST_NS, DIGITS).expect("the bounds are valid")
 }
@@ -194,7 +223,7 @@ mod tests {
         let (mut departures, mut stages) = (Departures::default(), StageHistograms::default());
         let arrival = Arrival { received_ns: 1_000, taken_ns: 1_100 };
         causes.iter().for_each(|&cause| departures.add(TimedOperation::Put, arrival, cause));
-        departures.taken(2_000);
+        departures.taken(2_000, &mut []);
         departures.written(2_050, &mut stages);
         assert_eq!(stages.operations().collect::<Vec<_>>(), ["put"]);
         assert_eq!(stages.export("get"), []);
