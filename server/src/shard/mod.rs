@@ -150,7 +150,7 @@ pub(crate) struct ShardCounters {
 pub enum Departure {
     /// Its socket is to be closed.
     Close,
-    /// Its socket goes to this core; [`Shard::adopted_parts`] has what goes with it.
+    /// Its socket goes to this core; [`Shard::adopted`] has what goes with it.
     Move(Core),
 }
 
