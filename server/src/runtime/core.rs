@@ -192,7 +192,7 @@ fn turn(
 
 /// Starts the log write and block reads that are due.
 fn start_io(core: &Rc<CoreRuntime>, shard: &mut Shard<E>) {
-    if let Some(mut write) = shard.start_log_write() {
+    if let Some(mut write) = shard.start_log_write(core.clock.monotonic_ns()) {
         let core = Rc::clone(core);
         monoio::spawn(async move {
             let result = core.log_file.write(&mut write).await;

@@ -331,10 +331,10 @@ impl<E: Environment> Shard<E> {
             || !self.block_waiters.is_empty()
     }
 
-    /// The log write that is due, if one is.
-    pub fn start_log_write(&mut self) -> Option<LogWrite<E::File>> {
+    /// The log write that is due, if one is; it begins at `now_ns`.
+    pub fn start_log_write(&mut self, now_ns: u64) -> Option<LogWrite<E::File>> {
         let write = self.store.start_log_write()?;
-        self.log_write_started_ns = self.now.monotonic_ns;
+        self.log_write_started_ns = now_ns;
         Some(write)
     }
 
