@@ -162,6 +162,33 @@ fn a_rate_is_kept_and_every_operation_is_accounted_for() {
     assert_eq!(repetition.intervals.len(), 2);
 }
 
+/// Else the rate over time would seem to fall at the end.
+#[test]
+fn the_last_interval_is_as_long_as_what_was_measured_of_it() {
+    let server = FakeServer::start(Arc::new(|socket, _| socket.write_all(b"$1\r\nv\r\n").unwrap()));
+    let open = Pace::Open { rate: 2_000.0, arrival: Arrival::Constant };
+    let repetition = measure(&server, Preset::C, &options(open, 4, 4, Duration::from_millis(1_500)));
+    let lengths: Vec<_> = repetition.intervals.iter().map(|interval| (interval.start, interval.seconds)).collect();
+    assert_eq!(lengths, [(0.0, 1.0), (1.0, 0.5)]);
+    // Whatever the machine does meanwhile, what was due in it was not answered before it.
+    assert!(repetition.intervals[1].count >= 1_000, "{:?}", repetition.intervals);
+}
+
+#[test]
+fn a_load_that_is_ended_before_it_measures_has_no_intervals() {
+    let server = FakeServer::start(Arc::new(|socket, _| socket.write_all(b"$1\r\nv\r\n").unwrap()));
+    let store = RespStore::find(server.address, None).unwrap();
+    let key_space = Arc::new(KeySpace::new(1_000).unwrap());
+    let config = WorkloadConfig { keys: 1_000, ..Preset::C.into() };
+    let source =
+        Source::Workload { generator: Box::new(Generator::new(&config, Arc::clone(&key_space), 7, 0)), key_space };
+    let values = ValueFormat::new(100, Share::NONE).unwrap();
+    let work = Work { sources: vec![source], keys: KeyFormat::new(16).unwrap(), values: &values };
+    let options = options(Pace::Closed, 2, 1, Duration::from_secs(20));
+    let repetition = run(&store, &options, work, &AtomicBool::new(true), &mut |_| {}).unwrap();
+    assert_eq!((repetition.end, repetition.intervals), (End::Interrupted, Vec::new()));
+}
+
 #[test]
 fn refusals_and_absences_are_counted_by_what_they_say() {
     let server = FakeServer::start(Arc::new(|socket, command| match command[0].as_slice() {
@@ -207,4 +234,6 @@ fn a_server_that_dies_in_the_middle_gives_a_report_that_says_so() {
     assert!(matches!(&repetition.end, End::Lost(reason) if reason.contains("closed")), "{:?}", repetition.end);
     assert!((400..=500).contains(&reads(&repetition).count()), "{}", reads(&repetition).count());
     assert!(repetition.seconds < 19.0);
+    let seconds: f64 = repetition.intervals.iter().map(|interval| interval.seconds).sum();
+    assert!((seconds - repetition.seconds).abs() < 1e-6, "{seconds} s in intervals, {} s", repetition.seconds);
 }

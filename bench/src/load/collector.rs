@@ -16,7 +16,8 @@ pub struct CollectedInterval<'a> {
 
 pub(super) struct Collector {
     threads: usize,
-    seconds: f64,
+    /// How long intervals are; the last one may be shorter.
+    interval_seconds: f64,
     /// Intervals that some thread has not handed over yet, with the number of those that have.
     open: BTreeMap<usize, (usize, IntervalRecord)>,
     total: IntervalRecord,
@@ -24,8 +25,14 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    pub(super) fn new(threads: usize, seconds: f64) -> Self {
-        Self { threads, seconds, open: BTreeMap::new(), total: IntervalRecord::default(), summaries: Vec::new() }
+    pub(super) fn new(threads: usize, interval_seconds: f64) -> Self {
+        Self {
+            threads,
+            interval_seconds,
+            open: BTreeMap::new(),
+            total: IntervalRecord::default(),
+            summaries: Vec::new(),
+        }
     }
 
     pub(super) fn add(
@@ -47,16 +54,20 @@ impl Collector {
     }
 
     fn close(&mut self, number: usize, record: &IntervalRecord, on_interval: &mut dyn FnMut(&CollectedInterval<'_>)) {
+        if record.length_ns == 0 && record.kinds.is_empty() {
+            // The load was ended before the interval began.
+            return;
+        }
         let mut requests = Latencies::default();
         let mut errors = 0;
         for (_, record) in record.kinds.iter().filter(|(kind, _)| **kind != OperationKind::ReadModifyWrite) {
             requests.add(&record.latency);
             errors += record.errors.values().sum::<u64>();
         }
-        #[allow(clippy::cast_precision_loss, reason = "thousands at most")]
+        #[allow(clippy::cast_precision_loss, reason = "thousands of intervals at most, and of nanoseconds some days")]
         let summary = Interval {
-            start: number as f64 * self.seconds,
-            seconds: self.seconds,
+            start: number as f64 * self.interval_seconds,
+            seconds: record.length_ns as f64 / 1e9,
             count: requests.count(),
             errors,
             p50: requests.quantile(0.5),

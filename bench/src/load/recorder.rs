@@ -34,11 +34,14 @@ impl KindRecord {
 /// One thread's interval.
 #[derive(Clone, Default)]
 pub(super) struct IntervalRecord {
+    /// How much of the interval was measured: all of it, but for the last one. The longest of all threads.
+    pub(super) length_ns: u64,
     pub(super) kinds: BTreeMap<OperationKind, KindRecord>,
 }
 
 impl IntervalRecord {
     pub(super) fn add(&mut self, other: &Self) {
+        self.length_ns = self.length_ns.max(other.length_ns);
         for (&kind, record) in &other.kinds {
             self.kinds.entry(kind).or_default().add(record);
         }
@@ -86,9 +89,9 @@ impl Recorder {
         self.number
     }
 
-    /// Begins the next interval, and gives the one that ended.
-    pub(super) fn rotate(&mut self) -> IntervalRecord {
+    /// Begins the next interval, and gives the one that ended, of which `length_ns` were measured.
+    pub(super) fn rotate(&mut self, length_ns: u64) -> IntervalRecord {
         self.number += 1;
-        std::mem::take(&mut self.interval)
+        IntervalRecord { length_ns, ..std::mem::take(&mut self.interval) }
     }
 }

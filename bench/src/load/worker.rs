@@ -424,13 +424,15 @@ impl<'a> Worker<'a> {
     fn hand_over_intervals(&mut self, now_ns: u64, is_last: bool) {
         loop {
             let number = self.recorder.interval_number();
-            let end_ns = self.task.from_ns + (number as u64 + 1) * self.task.interval_ns;
+            let start_ns = self.task.from_ns + number as u64 * self.task.interval_ns;
+            let end_ns = start_ns + self.task.interval_ns;
             // What is answered behind the end belongs to the last interval.
             let goes_on = self.task.until_ns.is_some_and(|until| end_ns >= until);
             if (now_ns < end_ns || goes_on) && !is_last {
                 return;
             }
-            let interval = self.recorder.rotate();
+            let measured_until_ns = end_ns.min(now_ns).min(self.task.until_ns.unwrap_or(u64::MAX));
+            let interval = self.recorder.rotate(measured_until_ns.saturating_sub(start_ns));
             // Whoever collects them is gone only when the load is given up.
             let _ = self.common.intervals.send((number, interval));
             if is_last {
