@@ -187,6 +187,9 @@ fn reports_with_little_in_them_are_shown_too() {
     for report in &reports {
         assert_sound(&html::render(std::slice::from_ref(report)));
         assert!(terminal::summary(report).contains("throughput"));
+        let is_empty = report.repetitions.is_empty();
+        assert_eq!(html::render(std::slice::from_ref(report)).contains("Nothing was measured"), is_empty);
+        assert_eq!(terminal::summary(report).contains("nothing was measured"), is_empty);
     }
     assert_sound(&html::render(&reports));
     assert_sound(&html::render(&[]));

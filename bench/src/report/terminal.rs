@@ -137,6 +137,9 @@ fn failures(summary: &Summary) -> Vec<String> {
 /// What a reader should know before believing the figures.
 fn cautions(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
+    if report.repetitions.is_empty() {
+        lines.push(entry("warning", "nothing was measured: the run was ended before its first repetition"));
+    }
     for (number, repetition) in (1..).zip(&report.repetitions) {
         if let Some(end) = end_text(&repetition.end) {
             lines.push(entry("warning", &format!("repetition {number}: {end}")));

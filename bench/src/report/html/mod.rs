@@ -141,6 +141,9 @@ fn badge(index: usize, subject: &Subject<'_>) -> String {
 /// What a reader should know before believing a report's figures.
 fn cautions_of(report: &Report, prefix: &str) -> Vec<String> {
     let mut sentences = Vec::new();
+    if report.repetitions.is_empty() {
+        sentences.push(format!("{prefix}Nothing was measured: the run was ended before its first repetition."));
+    }
     for (number, repetition) in (1..).zip(&report.repetitions) {
         let end = end_text(&repetition.end);
         for sentence in end.iter().chain(&repetition.generator.warning) {
