@@ -67,12 +67,13 @@ pub(crate) fn table(
     };
     let interval_name = format!("{:.0} % interval", CONFIDENCE * 100.0);
     line(["", "first", "second", "ratio", &interval_name, ""]);
-    let (mut differences, mut needed) = (0, Some(0));
+    let (mut compared, mut differences, mut needed) = (0, 0, Some(0));
     for (ours, theirs) in our_figures.iter().zip(&their_figures) {
         let comparison = compare(&ours.values, &theirs.values, count);
         let (ratio, interval, verdict) = match comparison {
             None => (String::new(), String::new(), "cannot be compared"),
             Some(comparison) => {
+                compared += 1;
                 differences += usize::from(comparison.verdict() != Verdict::NoDifference);
                 needed = needed.zip(comparison.repetitions_needed).map(|(most, this)| most.max(this));
                 let verdict = match comparison.verdict() {
@@ -87,6 +88,10 @@ pub(crate) fn table(
             }
         };
         line([ours.name, &theirs.text(), &ours.text(), &ratio, &interval, verdict]);
+    }
+    if compared == 0 {
+        text.push_str("\n  nothing can be told: that takes two repetitions of each, and requests in all of them\n");
+        return text;
     }
     let repetitions = ours.repetitions.len().min(theirs.repetitions.len());
     match differences {
