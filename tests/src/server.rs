@@ -41,13 +41,27 @@ pub struct Server {
 /// If it was not built.
 #[must_use]
 pub fn program() -> PathBuf {
-    if let Some(program) = std::env::var_os("CORELODE_BIN") {
+    built("CORELODE_BIN", "corelode")
+}
+
+/// The `corelode-bench` program: the one that `CORELODE_BENCH_BIN` names, or the one that was built beside this test.
+///
+/// # Panics
+/// If it was not built.
+#[must_use]
+pub fn bench_program() -> PathBuf {
+    built("CORELODE_BENCH_BIN", "corelode-bench")
+}
+
+/// The program that `variable` names, or the one of that name that was built beside this test.
+fn built(variable: &str, name: &str) -> PathBuf {
+    if let Some(program) = std::env::var_os(variable) {
         return program.into();
     }
     let test = std::env::current_exe().expect("a process knows its program");
     let profile = test.parent().and_then(Path::parent).expect("tests stand in target/PROFILE/deps");
-    let program = profile.join("corelode");
-    assert!(program.exists(), "{} is missing: run `cargo build -p corelode` first", program.display());
+    let program = profile.join(name);
+    assert!(program.exists(), "{} is missing: run `cargo build -p {name}` first", program.display());
     program
 }
 

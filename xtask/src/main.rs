@@ -21,10 +21,11 @@
 //! | `CORELODE_TEST_CRASH_STEPS` | I/O steps to crash at in the simulated environment: `some` or `all` | some | all |
 //! | `PROPTEST_CASES` | random cases of each property | 64 | 4096 |
 //!
-//! Four more come from outside or from `ci` itself. `CORELODE_CI=1`, or `CI=true`, forbids skipping: a test that
+//! Five more come from outside or from `ci` itself. `CORELODE_CI=1`, or `CI=true`, forbids skipping: a test that
 //! misses what it requires fails (see `tests/src/requirements.rs`). `CORELODE_SKIP_REPORT` names the file into which
 //! skipped tests write their reason, so that the summary can repeat it. `CORELODE_BIN` is the path of the built
-//! `corelode` for tests that start it; `long` sets `CORELODE_RELEASE_BIN` too, the optimised one, for tests that measure.
+//! `corelode` for tests that start it, and `CORELODE_BENCH_BIN` that of `corelode-bench`; `long` sets
+//! `CORELODE_RELEASE_BIN` too, the optimised `corelode`, for tests that measure.
 //!
 //! # Figures
 //!

@@ -56,9 +56,10 @@ pub(crate) fn run(workspace: &Workspace, extent: Extent, mut watch: impl FnMut(&
     command
         .args(["run", "--workspace", "--locked", "--profile", profile])
         .env("CORELODE_SKIP_REPORT", &skip_report)
-        .env("CORELODE_BIN", binary(workspace, "debug"));
+        .env("CORELODE_BIN", binary(workspace, "debug", "corelode"))
+        .env("CORELODE_BENCH_BIN", binary(workspace, "debug", "corelode-bench"));
     if extent == Extent::Full {
-        command.env("CORELODE_CI", "1").env("CORELODE_RELEASE_BIN", binary(workspace, "release"));
+        command.env("CORELODE_CI", "1").env("CORELODE_RELEASE_BIN", binary(workspace, "release", "corelode"));
     }
     counts::set(quiet(&mut command), extent);
 
@@ -107,9 +108,9 @@ impl TestRun {
     }
 }
 
-/// Where a build step leaves `corelode`; `folder` is cargo's for the profile.
-fn binary(workspace: &Workspace, folder: &str) -> PathBuf {
-    workspace.target.join(folder).join("corelode")
+/// Where a build step leaves a program; `folder` is cargo's for the profile.
+fn binary(workspace: &Workspace, folder: &str, name: &str) -> PathBuf {
+    workspace.target.join(folder).join(name)
 }
 
 fn quiet(command: &mut Command) -> &mut Command {
