@@ -4,9 +4,9 @@
 //! cargo run --release --manifest-path bench/engines/Cargo.toml -- --rounds 5
 //! ```
 //!
-//! Each round makes a new database for each engine, all on one file system. The engines take turns case by case, and another one begins each
-//! time, so that what changes on the machine meanwhile befalls all of them. All get the same keys, values and operations in the same
-//! order, from one seed, and each answer is compared with what was put. Between two turns nothing is under way: memtables are
+//! Each round makes a new database for each engine, all on one file system. The engines take turns case by case, and in cases that wait
+//! for the disk ten times a case; another one begins each time. So what changes on the machine meanwhile befalls all of them. All get the same keys, values and operations in the same
+//! order, from one seed, and each answer is compared with what was put. Between two cases nothing is under way: memtables are
 //! flushed, no compaction is due, and the file system is written back. Before reads are measured all keys have been read once.
 //!
 //! Absolute figures are those of one machine at one time. The ratios are the result.
@@ -27,7 +27,7 @@ use std::process::{Command, ExitCode};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 
-use case::Case;
+use case::{Case, Figures};
 use engine::{EngineName, Result};
 use report::{EngineReport, Report, Turn};
 use settings::Settings;
@@ -105,32 +105,40 @@ fn run_round(
     let fresh = tempfile::Builder::new().prefix("corelode-bench-engines-").tempdir_in(directory)?;
     let start = |engine: &EngineName| Worker::start(*engine, &fresh.path().join(engine.to_string()), settings);
     let mut workers = engines.iter().map(start).collect::<Result<Vec<_>>>()?;
-    for (place, case) in Case::ALL.into_iter().enumerate() {
-        let first = (round as usize + place) % workers.len();
-        for turn in 0..workers.len() {
-            let count = workers.len();
-            let worker = &mut workers[(first + turn) % count];
-            let figures = worker.run(case)?;
-            let engine = worker.engine;
-            eprintln!(
-                "round {}, {:52} {engine:9} {:11.0} a second, settled after {:.2} s; {}",
-                round + 1,
-                case.title(settings),
-                figures.rate(),
-                figures.settle_seconds,
-                figures.shape
-            );
-            turns.push(Turn { round, engine, figures });
+    let count = workers.len();
+    let mut first = round as usize;
+    for case in Case::ALL {
+        for _ in 0..case.parts() {
+            for turn in 0..count {
+                let worker = &mut workers[(first + turn) % count];
+                if let Some(figures) = worker.run(case)? {
+                    tell(round, worker.engine, &figures, settings);
+                    turns.push(Turn { round, engine: worker.engine, figures });
+                }
+            }
+            first += 1;
         }
     }
     workers.into_iter().try_for_each(Worker::end)
+}
+
+fn tell(round: u32, engine: EngineName, figures: &Figures, settings: &Settings) {
+    eprintln!(
+        "round {}, {:52} {engine:9} {:11.0} a second, settled after {:.2} s; {}",
+        round + 1,
+        figures.case.title(settings),
+        figures.rate(),
+        figures.settle_seconds,
+        figures.shape
+    );
 }
 
 /// What the lock file says. Corelode's engine has no release of its own; its commit tells more.
 fn version_of(engine: EngineName) -> String {
     if engine == EngineName::Corelode {
         let manifest_directory = env!("CARGO_MANIFEST_DIR");
-        let describe = Command::new("git").args(["-C", manifest_directory, "rev-parse", "--short=12", "HEAD"]).output();
+        let words = ["-C", manifest_directory, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];
+        let describe = Command::new("git").args(words).output();
         if let Some(output) = describe.ok().filter(|output| output.status.success()) {
             return format!("commit {}", String::from_utf8_lossy(&output.stdout).trim());
         }

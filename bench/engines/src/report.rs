@@ -94,7 +94,7 @@ impl Report {
     fn write_rates(&self, text: &mut String) {
         line(
             text,
-            "| case | engine | a second: median (least-most) | of Corelode's rate | p50 us | p99 us | settling s |",
+            "| case | engine | a second: median (least-most) | of Corelode's rate | p50 us | p99 us | settling, or opening, s |",
         );
         line(text, "|---|---|---|---|---|---|---|");
         for case in self.cases() {

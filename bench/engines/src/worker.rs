@@ -1,6 +1,6 @@
 //! One process for each engine and round, so that none inherits another's heap, threads or counters.
 //!
-//! The parent writes the name of a case as a line of JSON and gets its figures as a line of JSON; the end of the input ends the worker. While
+//! For each part of a case the parent writes the case as a line of JSON, and gets a line of JSON: `null`, or with the last part the figures; the end of the input ends the worker. While
 //! one worker has its turn the others wait, with all their work done.
 
 use std::io::{BufRead, BufReader, Write, stdin, stdout};
@@ -59,8 +59,8 @@ impl Worker {
         Ok(Self { engine, child, input, output })
     }
 
-    /// Lets it carry out a case, and waits.
-    pub(crate) fn run(&mut self, case: Case) -> Result<Figures> {
+    /// Lets it carry out the next part of a case, and waits. The last part comes with the figures.
+    pub(crate) fn run(&mut self, case: Case) -> Result<Option<Figures>> {
         writeln!(self.input, "{}", serde_json::to_string(&case)?)?;
         let mut line = String::new();
         if self.output.read_line(&mut line)? == 0 {
