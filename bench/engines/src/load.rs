@@ -147,14 +147,13 @@ impl Load {
 
     /// Compares what was read with what was put.
     pub(crate) fn check_value(&self, number: u64, found: bool, value: &[u8], expected: &mut Vec<u8>) -> Result<()> {
-        let key = key_of(number);
-        let name = String::from_utf8_lossy(&key);
+        let name = || String::from_utf8_lossy(&key_of(number)).into_owned();
         if !found {
-            return Err(format!("key {name} is not found, but was put").into());
+            return Err(format!("key {} is not found, but was put", name()).into());
         }
         self.write_value(u32::try_from(number)?, expected);
         if value != expected {
-            return Err(format!("key {name} has the value {value:02x?}, but {expected:02x?} was put").into());
+            return Err(format!("key {} has the value {value:02x?}, but {expected:02x?} was put", name()).into());
         }
         Ok(())
     }
