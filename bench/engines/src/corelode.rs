@@ -313,12 +313,13 @@ impl Engine for Corelode {
     fn shape(&self) -> Result<String> {
         let counters = self.store.counters();
         Ok(format!(
-            "{} tables of {} MB, {} flushes and {} compactions that wrote {} MB, {} block misses",
+            "{} tables of {} MB, {} flushes and {} compactions that wrote {} MB, {} blocks found in the cache and {} missed",
             counters.tables,
             counters.table_bytes / 1_000_000,
             counters.flushes,
             counters.compactions,
             counters.compaction_bytes / 1_000_000,
+            self.store.cache_counters().hits,
             counters.block_misses
         ))
     }
