@@ -89,7 +89,7 @@ impl Harness {
         let started = Instant::now();
         while self.counters()[counter] < least {
             assert!(started.elapsed() < PATIENCE, "the load does not get on");
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(100));
         }
     }
 }
@@ -390,24 +390,24 @@ fn assert_sums(place: &str, stages: &BTreeMap<String, Latencies>) {
     );
 }
 
-/// A load that kept a record of each operation, were it only its latency as eight bytes, would grow by 14 MB between the two looks. What it does
-/// keep are histograms of 0.3 MB: two for each of two kinds, in the interval under way, in one on its way and in the sum.
+/// A load that kept a record of each operation, were it only its latency as eight bytes, would grow by 64 MB between the two looks. What it does
+/// keep are histograms of 0.3 MB: two for each of two kinds, in the interval under way, in one on its way and in the sum. Of each the kernel gives
+/// out the pages as they are first written to, and which those are is the machine's affair: up to 4.1 MiB were seen.
 #[test]
-fn the_memory_of_a_load_does_not_grow_with_its_operations() {
-    const GROWTH_KIB_MAX: u64 = 4 * 1024;
+fn the_memory_of_a_load_does_not_grow_with_ten_million_operations() {
+    const GROWTH_KIB_MAX: u64 = 16 * 1024;
     /// The load takes some 16 MiB, program and buffers included. At its end it asks the server for its stages again, and has 28 histograms of
     /// before and as many of after: 22 MiB were seen. Twice that leaves room for other machines.
     const PEAK_KIB_MAX: u64 = 48 * 1024;
     let harness = Harness::start();
-    let words = "--workload A --durability memory --value-bytes 16 --clients 8 --depth 64 --warm-up 0 --seconds 600 --repetitions 1";
+    let words = "--workload B --durability memory --value-bytes 16 --clients 8 --depth 64 --warm-up 0 --seconds 600 --repetitions 1";
     let mut load = spawn(&mut harness.load("long", words));
-    // By now most histograms have been written to, and all buffers have their size.
-    harness.wait_until_counted("gets_total", 150_000);
+    harness.wait_until_counted("gets_total", 1_900_000);
     let early_kib = memory_kib(&load, "VmRSS:").expect("the load runs");
-    harness.wait_until_counted("gets_total", 1_000_000);
+    harness.wait_until_counted("gets_total", 9_600_000);
     let late_kib = memory_kib(&load, "VmRSS:").expect("the load runs");
     let growth_kib = late_kib.saturating_sub(early_kib);
-    assert!(growth_kib < GROWTH_KIB_MAX, "{growth_kib} KiB more after two million operations than {early_kib} KiB");
+    assert!(growth_kib < GROWTH_KIB_MAX, "{growth_kib} KiB more after ten million operations than {early_kib} KiB");
 
     ask_to_end(&load);
     let mut peak_kib = late_kib;
@@ -418,7 +418,7 @@ fn the_memory_of_a_load_does_not_grow_with_its_operations() {
     }
     assert_eq!(load.wait_with_output().expect("it has ended").status.code(), Some(0));
     let count: u64 = counts(only_repetition(&read_report(&harness.out("long")))).values().sum();
-    assert!(count >= 1_900_000, "{count} operations are in the report");
+    assert!(count >= 10_000_000, "{count} operations are in the report");
     assert!(peak_kib < PEAK_KIB_MAX, "{peak_kib} KiB at most");
     harness.server.terminate();
 }
