@@ -7,8 +7,9 @@
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-/// How sure the intervals of all figures together are.
-pub const CONFIDENCE: f64 = 0.95;
+/// How sure the intervals of all figures together are. Who compares twenty times should not be told of a difference that is none, which 95 % would
+/// do once on average.
+pub const CONFIDENCE: f64 = 0.99;
 /// The difference that [`Comparison::repetitions_needed`] is about.
 pub const DIFFERENCE_SOUGHT: f64 = 0.05;
 

@@ -70,11 +70,11 @@ pub(crate) fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<Exit, Fail
         None => Pace::Closed,
     };
     let options = arguments.load.options(pace).map_err(Failure::usage)?;
-    let _started = start_all(arguments)?;
+    let mut started = start_all(arguments)?;
     let mut stores = Vec::new();
     for (name, url) in &arguments.store {
-        let must_wait = arguments.start.iter().any(|(started, _)| started == name);
-        stores.push(find(url, arguments.durability, must_wait)?);
+        let process = started.iter_mut().find(|started| started.name == *name);
+        stores.push(find(url, arguments.durability, process)?);
     }
     let mut sessions = Vec::new();
     let mut reports = Vec::new();
@@ -150,6 +150,7 @@ fn finish(arguments: &Arguments, reports: &[Report]) -> Result<Exit, Failure> {
 
 /// A process that ends with the run.
 struct Started {
+    name: String,
     child: Child,
 }
 
@@ -177,19 +178,31 @@ fn start_all(arguments: &Arguments) -> Result<Vec<Started>, Failure> {
             words.split_first().ok_or_else(|| Failure::usage(format!("--start {name}: no command")))?;
         let child = Command::new(program).args(words).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         let child = child.map_err(|error| Failure::usage(format!("{program} cannot be started: {error}")))?;
-        started.push(Started { child });
+        started.push(Started { name: name.clone(), child });
     }
     Ok(started)
 }
 
-fn find(url: &TargetUrl, durability: WriteDurability, must_wait: bool) -> Result<Box<dyn Store>, Failure> {
+/// Finds a store; one that was started may take a while to listen, but must not have ended.
+fn find(
+    url: &TargetUrl,
+    durability: WriteDurability,
+    mut process: Option<&mut Started>,
+) -> Result<Box<dyn Store>, Failure> {
     let began = Instant::now();
     loop {
-        match url.find(durability) {
+        let broken = match url.find(durability) {
             Ok(store) => return Ok(store),
-            Err(_) if must_wait && began.elapsed() < START_PATIENCE => std::thread::sleep(Duration::from_millis(50)),
-            Err(broken) => return Err(broken.into()),
+            Err(broken) => broken,
+        };
+        let Some(started) = &mut process else { return Err(broken.into()) };
+        if let Ok(Some(status)) = started.child.try_wait() {
+            return Err(Failure::usage(format!("what --start {}=… started has ended, {status}", started.name)));
         }
+        if began.elapsed() >= START_PATIENCE {
+            return Err(broken.into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -51,6 +51,12 @@ pub(crate) fn figures_of(report: &Report) -> Vec<Figure> {
     ]
 }
 
+/// Repetitions that vary much, or few of them, leave nearly everything possible.
+fn interval_text(Comparison { low, high, .. }: Comparison) -> String {
+    let low = format!("{low:.3}");
+    if high < 1_000.0 { format!("{low} to {high:.3}") } else { format!("{low} or more") }
+}
+
 /// A table of the figures of `ours` as multiples of those of `theirs`, and what it comes to.
 pub(crate) fn table(
     ours: &Report,
@@ -60,22 +66,22 @@ pub(crate) fn table(
     let (our_figures, their_figures) = (figures_of(ours), figures_of(theirs));
     let count = our_figures.len();
     let mut text = String::new();
-    let mut line = |words: [&str; 6]| {
-        let [name, theirs, ours, ratio, interval, verdict] = words;
-        writeln!(text, "  {name:<18}{theirs:>14}{ours:>14}{ratio:>9}   {interval:<18}{verdict}")
+    let mut line = |words: [&str; 7]| {
+        let [name, theirs, ours, ratio, interval, needed, verdict] = words;
+        writeln!(text, "  {name:<18}{theirs:>14}{ours:>14}{ratio:>9}   {interval:<18}{needed:>8}   {verdict}")
             .expect("a string takes all text");
     };
     let interval_name = format!("{:.0} % interval", CONFIDENCE * 100.0);
-    line(["", "first", "second", "ratio", &interval_name, ""]);
-    let (mut compared, mut differences, mut needed) = (0, 0, Some(0));
+    let sought = format!("for {:.0} %", DIFFERENCE_SOUGHT * 100.0);
+    line(["", "first", "second", "ratio", &interval_name, &sought, ""]);
+    let (mut compared, mut differences) = (0, 0);
     for (ours, theirs) in our_figures.iter().zip(&their_figures) {
         let comparison = compare(&ours.values, &theirs.values, count);
-        let (ratio, interval, verdict) = match comparison {
-            None => (String::new(), String::new(), "cannot be compared"),
+        let (ratio, interval, needed, verdict) = match comparison {
+            None => (String::new(), String::new(), String::new(), "cannot be compared"),
             Some(comparison) => {
                 compared += 1;
                 differences += usize::from(comparison.verdict() != Verdict::NoDifference);
-                needed = needed.zip(comparison.repetitions_needed).map(|(most, this)| most.max(this));
                 let verdict = match comparison.verdict() {
                     Verdict::NoDifference => "no difference",
                     Verdict::Less if ours.is_rate => "less",
@@ -83,11 +89,12 @@ pub(crate) fn table(
                     Verdict::More if ours.is_rate => "more: better",
                     Verdict::More => "more",
                 };
-                let interval = format!("{:.3} to {:.3}", comparison.low, comparison.high);
-                (format!("{:.3}", comparison.ratio), interval, verdict)
+                let interval = interval_text(comparison);
+                let needed = comparison.repetitions_needed.map_or("over 10k".to_owned(), |count| count.to_string());
+                (format!("{:.3}", comparison.ratio), interval, needed, verdict)
             }
         };
-        line([ours.name, &theirs.text(), &ours.text(), &ratio, &interval, verdict]);
+        line([ours.name, &theirs.text(), &ours.text(), &ratio, &interval, &needed, verdict]);
     }
     if compared == 0 {
         text.push_str("\n  nothing can be told: that takes two repetitions of each, and requests in all of them\n");
@@ -99,14 +106,10 @@ pub(crate) fn table(
         _ => writeln!(text, "\n  {differences} of {count} figures differ"),
     }
     .expect("a string takes all text");
-    let percent = DIFFERENCE_SOUGHT * 100.0;
-    match needed {
-        Some(needed) if needed as usize > repetitions => {
-            writeln!(text, "  to tell {percent:.0} % in all of them, some {needed} repetitions would be needed")
-        }
-        Some(_) => writeln!(text, "  {percent:.0} % more or less in any of them would have been told"),
-        None => writeln!(text, "  to tell {percent:.0} % in all of them, the repetitions vary too much"),
-    }
+    writeln!(
+        text,
+        "  \"{sought}\" is how many repetitions would tell so small a difference, where these vary as they do by chance"
+    )
     .expect("a string takes all text");
     text
 }

@@ -97,6 +97,11 @@ impl Clock {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
+    /// As [`monotonic_ns`](Self::monotonic_ns), read for the times of stages alone.
+    pub(super) fn stage_ns(self) -> u64 {
+        if cfg!(feature = "without-stages") { 0 } else { self.monotonic_ns() }
+    }
+
     fn now(self) -> Now {
         let as_ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let monotonic_ns = self.monotonic_ns();
@@ -192,7 +197,7 @@ fn turn(
 
 /// Starts the log write and block reads that are due.
 fn start_io(core: &Rc<CoreRuntime>, shard: &mut Shard<E>) {
-    if let Some(mut write) = shard.start_log_write(core.clock.monotonic_ns()) {
+    if let Some(mut write) = shard.start_log_write(core.clock.stage_ns()) {
         let core = Rc::clone(core);
         monoio::spawn(async move {
             let result = core.log_file.write(&mut write).await;
