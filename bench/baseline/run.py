@@ -17,10 +17,12 @@ import pathlib
 import re
 import shutil
 import socket
+import socketserver
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -42,7 +44,7 @@ class Setup:
         release = ROOT / "target" / "release"
         self.corelode = arguments.corelode or str(release / "corelode")
         self.bench = arguments.bench or str(release / "corelode-bench")
-        self.without_stages = arguments.without_stages
+        self.stages_in_turns = arguments.stages_in_turns
         self.redis = shutil.which("redis-server")
         self.valkey = arguments.valkey or find_valkey()
         self.quick = arguments.quick
@@ -69,6 +71,8 @@ class Setup:
 
     def write(self, name, text):
         self.out.mkdir(parents=True, exist_ok=True)
+        for program, word in ((self.corelode, "corelode"), (self.bench, "corelode-bench"), (self.valkey, "valkey-server")):
+            text = text.replace(program or word, word)
         text = text.replace(str(self.directory), "DIR").replace(str(ROOT) + "/", "")
         (self.out / name).write_text(text)
         print(f"written: {self.out / name}", flush=True)
@@ -128,17 +132,6 @@ def throughput(setup, prefixes):
         names = setup.peers() if company == "both" else ["again"]
         stores += [(other, setup.store(other, durability)) for other in names]
         setup.write(f"{name}.txt", compare(setup, stores, words))
-
-
-def recording(setup):
-    """What the histograms of stages cost: a server with them, another with them, and one built without."""
-    if not setup.without_stages:
-        return print("recording: give --without-stages, a corelode built with --features without-stages")
-    for name, words in (("read", "--mix read=1 --depth 16"), ("write", "--mix update=1 --depth 16")):
-        stores = [("with", setup.store("with")), ("again", setup.store("again"))]
-        stores += [("without", setup.store("without", program=setup.without_stages))]
-        words = f"--clients 50 --keys 100000 --choice uniform --durability memory {words}"
-        setup.write(f"recording-{name}.txt", compare(setup, stores, words, repetitions=25, seconds=1))
 
 
 def load(setup, url, words):
@@ -251,8 +244,6 @@ def counts(setup):
     lines = [f"8 clients, {COUNTED_KEYS:,} keys of 16 B, values of 100 B; for each operation, of the whole server process", ""]
     lines.append(f"{'server':<16}{'durability':<12}{'depth':>5}  {'operation':<10}" + "".join(f"{column:>15}" for column in columns))
     servers = [("corelode", None)] + [(name, None) for name in setup.peers()]
-    if setup.without_stages:
-        servers.append(("without-stages", setup.without_stages))
     for durability in ("memory", "synced"):
         for depth in (1, 16):
             for name, program in servers:
@@ -263,6 +254,34 @@ def counts(setup):
                     lines.append(f"{name:<16}{durability:<12}{depth:>5}  {kind:<10}{numbers}")
                     print(lines[-1], flush=True)
     setup.write("counts.txt", "\n".join(lines) + "\n")
+
+
+def recording(setup):
+    """What the histograms of stages cost: one server that counts them in some slices of time and not in others."""
+    if not setup.stages_in_turns:
+        return print("recording: give --stages-in-turns, a corelode built with --features stages-in-turns")
+    lines = ["processor time of a request, nanoseconds, kernel included: slices of 20 ms in which stages are counted, and slices in which they are not", ""]
+    lines.append(f"{'operation':<10}{'depth':>5}{'with':>10}{'without':>10}{'ratio':>9}  slices")
+    for kind in ("read", "update"):
+        for depth in (4, 16):
+            for _ in range(2 if setup.quick else 5):
+                url, command = setup.store("corelode", "memory", setup.stages_in_turns)
+                log = setup.directory / "recording.log"
+                process = started(command, log)
+                words = f"--clients 50 --depth {depth} --keys 100000 --choice uniform --durability memory --mix {kind}=1"
+                load(setup, url, f"{words} --warm-up 0 --seconds {3 if setup.quick else 10}")
+                process.terminate()
+                process.wait()
+                # Without a busy slice, as where the disk decides, there are no ratios.
+                found = dict(re.findall(r"(slices_with|slices_without|with_ns|without_ns|ratio)=([\d.]+)", log.read_text()))
+                if "ratio" not in found:
+                    continue
+                lines.append(
+                    f"{kind:<10}{depth:>5}{float(found['with_ns']):>10,.0f}{float(found['without_ns']):>10,.0f}{float(found['ratio']):>9.4f}"
+                    f"  {found['slices_with']} and {found['slices_without']}"
+                )
+                print(lines[-1], flush=True)
+    setup.write("recording.txt", "\n".join(lines) + "\n")
 
 
 def driver(setup):
@@ -324,6 +343,44 @@ def itself(setup):
     setup.write("itself.txt", head + "\n".join(texts))
 
 
+class DelayedServer(socketserver.StreamRequestHandler):
+    """Speaks as much RESP as the load generator needs, and answers after a delay that is known."""
+
+    def handle(self):
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while line := self.rfile.readline():
+            words = []
+            for _ in range(int(line[1:])):
+                words.append(self.rfile.read(int(self.rfile.readline()[1:]) + 2)[:-2])
+            if words[0] in (b"INFO", b"CONFIG"):
+                self.wfile.write(b"-ERR this server tells nothing\r\n")
+                continue
+            time.sleep(self.server.delay)
+            self.wfile.write(b"+OK\r\n")
+
+
+def injected(setup):
+    """Whether `diff` finds 5 % at the default number of repetitions: a server that answers after 4 ms, and one that takes 4.2."""
+    texts, found, tries = [], 0, 2 if setup.quick else 5
+    for number in range(tries):
+        reports = []
+        for delay in (0.004, 0.0042):
+            with socketserver.ThreadingTCPServer(("127.0.0.1", 0), DelayedServer) as server:
+                server.daemon_threads, server.delay = True, delay
+                threading.Thread(target=server.serve_forever, daemon=True).start()
+                out = setup.directory / f"injected-{number}-{delay}"
+                words = ["--store", f"redis://127.0.0.1:{server.server_address[1]}", "--keys", "100", "--no-fill", "--mix", "update=1"]
+                words += ["--clients", "4", "--warm-up", "0.2", "--seconds", "1", "--out", str(out)]
+                subprocess.run([setup.bench, "run", *words], capture_output=True, check=True)
+                server.shutdown()
+            reports.append(f"{out}.json")
+        text = subprocess.run([setup.bench, "diff", *reports], capture_output=True, text=True, check=True).stdout
+        found += any(line.startswith("  requests a second") and line.endswith("less") for line in text.splitlines())
+        texts.append(text)
+    head = f"found in {found} of {tries} tries: a server that answers after 4 ms, and one that takes 4.2; 5 repetitions of each\n\n"
+    setup.write("injected.txt", head + "\n".join(texts))
+
+
 PARTS = {
     "set": lambda setup: throughput(setup, "set"),
     "get": lambda setup: throughput(setup, "get"),
@@ -332,6 +389,7 @@ PARTS = {
     "recording": recording,
     "counts": counts,
     "itself": itself,
+    "injected": injected,
 }
 
 
@@ -342,7 +400,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="short and few repetitions")
     parser.add_argument("--corelode", help="the server; target/release/corelode")
     parser.add_argument("--bench", help="the load generator; target/release/corelode-bench")
-    parser.add_argument("--without-stages", help="a server built with --features without-stages")
+    parser.add_argument("--stages-in-turns", help="a server built with --features stages-in-turns")
     parser.add_argument("--valkey", help="Valkey's server")
     parser.add_argument("--directory", help="where the servers have their data; on a disk, not in memory")
     parser.add_argument("--port", type=int, default=7600, help="the first of the ports used")

@@ -53,7 +53,7 @@ async fn read_loop(core: Rc<CoreRuntime>, id: ConnectionId, io: Rc<ConnectionIo>
         // A socket that fails has nothing more to say; what it had said still counts.
         let length = result.unwrap_or(0);
         buffer.truncate(start + length);
-        core.shard.borrow_mut().received(id, buffer, length, core.clock.stage_ns());
+        core.shard.borrow_mut().received(id, buffer, length, core.stage_ns());
         core.turn.raise();
         if length == 0 {
             break;
@@ -69,7 +69,7 @@ async fn write_loop(core: Rc<CoreRuntime>, id: ConnectionId, io: Rc<ConnectionIo
     let departure = loop {
         io.may_write.wait().await;
         let is_broken = loop {
-            let output = core.shard.borrow_mut().take_output(id, std::mem::take(&mut spare), core.clock.stage_ns());
+            let output = core.shard.borrow_mut().take_output(id, std::mem::take(&mut spare), core.stage_ns());
             if output.is_empty() {
                 spare = output;
                 break false;
@@ -81,7 +81,7 @@ async fn write_loop(core: Rc<CoreRuntime>, id: ConnectionId, io: Rc<ConnectionIo
             spare = buffer;
             spare.clear();
             spare.shrink_to(SPARE_BYTES_MAX);
-            if core.shard.borrow_mut().output_written(id, core.clock.stage_ns()) {
+            if core.shard.borrow_mut().output_written(id, core.stage_ns()) {
                 core.turn.raise();
             }
         };

@@ -19,6 +19,7 @@ use corelode_engine::job::{self, Job};
 use corelode_engine::maintenance::{JobsAtShutdown, Lane, MaintenanceThread, SubmitError};
 use corelode_engine::{Error, Result};
 
+use super::alternation::Alternation;
 use super::connection::{self, ConnectionIo};
 use super::files::{LogFile, read_block};
 use super::mailbox::{Mailbox, Sender};
@@ -61,9 +62,15 @@ pub(super) struct CoreRuntime {
     /// A failure that stops the node.
     failure: RefCell<Option<Error>>,
     pub(super) clock: Clock,
+    alternation: Alternation,
 }
 
 impl CoreRuntime {
+    /// The time, nanoseconds, where it is read for the times of stages alone.
+    pub(super) fn stage_ns(&self) -> u64 {
+        if self.alternation.is_counting() { self.clock.monotonic_ns() } else { 0 }
+    }
+
     /// Whether the shard is draining, whether it is drained, and how long it may sleep.
     fn rest(&self) -> (bool, bool, Option<Duration>) {
         let shard = self.shard.borrow();
@@ -97,11 +104,6 @@ impl Clock {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// As [`monotonic_ns`](Self::monotonic_ns), read for the times of stages alone.
-    pub(super) fn stage_ns(self) -> u64 {
-        if cfg!(feature = "without-stages") { 0 } else { self.monotonic_ns() }
-    }
-
     fn now(self) -> Now {
         let as_ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let monotonic_ns = self.monotonic_ns();
@@ -124,6 +126,7 @@ pub(crate) async fn run(parts: CoreParts) -> Result<()> {
         log_file: LogFile::default(),
         failure: RefCell::new(None),
         clock,
+        alternation: Alternation::default(),
     });
     let mut jobs = JobQueue { maintenance, waiting: VecDeque::new() };
     settle_deadlines(&core, &mut mailbox, &mut jobs).await?;
@@ -148,6 +151,7 @@ pub(crate) async fn run(parts: CoreParts) -> Result<()> {
         };
         wait(&core, &mut mailbox, sleep).await;
     }
+    core.alternation.report();
     close(&core, &mut mailbox, jobs).await
 }
 
@@ -176,6 +180,8 @@ fn turn(
         }
     }
     let mut shard = core.shard.borrow_mut();
+    core.alternation.turn(now.monotonic_ns, shard.requests());
+    shard.count_stages(core.alternation.is_counting());
     shard.turn(now);
     let connections = core.connections.borrow();
     for id in shard.take_writable() {
@@ -197,7 +203,7 @@ fn turn(
 
 /// Starts the log write and block reads that are due.
 fn start_io(core: &Rc<CoreRuntime>, shard: &mut Shard<E>) {
-    if let Some(mut write) = shard.start_log_write(core.clock.stage_ns()) {
+    if let Some(mut write) = shard.start_log_write(core.stage_ns()) {
         let core = Rc::clone(core);
         monoio::spawn(async move {
             let result = core.log_file.write(&mut write).await;

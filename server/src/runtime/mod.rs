@@ -2,6 +2,7 @@
 //!
 //! The only part of the server that touches the operating system; everything it learns it hands to the [shard](crate::shard) of its core.
 
+mod alternation;
 mod connection;
 pub(crate) mod core;
 mod files;

@@ -202,6 +202,7 @@ pub struct Shard<E: Environment> {
     complaints: Complaints,
     counters: ShardCounters,
     stages: StageHistograms,
+    are_stages_counted: bool,
     /// What answers given now follow from.
     cause: Cause,
     log_write_started_ns: u64,
@@ -256,6 +257,7 @@ impl<E: Environment> Shard<E> {
             complaints: Complaints::default(),
             counters: ShardCounters::default(),
             stages: StageHistograms::default(),
+            are_stages_counted: true,
             cause: Cause::Turn,
             log_write_started_ns: 0,
         }
@@ -265,6 +267,17 @@ impl<E: Environment> Shard<E> {
     #[must_use]
     pub fn core(&self) -> Core {
         self.config.core
+    }
+
+    /// How many requests have come so far.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.counters.requests
+    }
+
+    /// Whether the times of requests are counted from now on, as they are unless something else is said.
+    pub fn count_stages(&mut self, are_counted: bool) {
+        self.are_stages_counted = are_counted;
     }
 
     /// Handles everything that has arrived.

@@ -65,7 +65,9 @@ impl<E: Environment> Shard<E> {
         let Some(connection) = self.connections.get_mut(client.connection.0) else { return };
         connection.requests_in_flight -= 1;
         connection.bytes_in_flight -= client.size_bytes;
-        if let Some(operation) = client.timed {
+        if let Some(operation) = client.timed
+            && self.are_stages_counted
+        {
             connection.departures.add(operation, client.arrival, self.cause);
         }
         let (start, mut has_receipt) = (connection.output.len(), false);

@@ -102,16 +102,23 @@ pub(crate) struct Departures {
 
 impl Departures {
     /// An answer was put with the connection's output.
+    #[inline]
     pub(crate) fn add(&mut self, operation: TimedOperation, arrival: Arrival, cause: Cause) {
-        if cfg!(feature = "without-stages") {
-            return;
+        let is_same = |group: &Group| group.arrival == arrival && group.operation == operation && group.cause == cause;
+        match self.gathering.last_mut() {
+            // As a rule the answer before came and went with this one.
+            Some(last) if is_same(last) => last.count += 1,
+            _ => self.add_to_other(Group { operation, arrival, cause, count: 1 }),
         }
-        let searched = self.gathering.iter_mut().rev().take(GROUPS_SEARCHED);
-        let same =
-            |group: &&mut Group| group.operation == operation && group.arrival == arrival && group.cause == cause;
-        match { searched }.find(same) {
+    }
+
+    fn add_to_other(&mut self, new: Group) {
+        let is_same = |group: &&mut Group| {
+            group.arrival == new.arrival && group.operation == new.operation && group.cause == new.cause
+        };
+        match self.gathering.iter_mut().rev().take(GROUPS_SEARCHED).find(is_same) {
             Some(group) => group.count += 1,
-            None => self.gathering.push(Group { operation, arrival, cause, count: 1 }),
+            None => self.gathering.push(new),
         }
     }
 
