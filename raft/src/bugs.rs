@@ -27,6 +27,8 @@ macro_rules! bugs {
 bugs! {
     /// Votes leave before they are stored.
     VoteBeforeStored = "vote-before-stored",
+    /// Requests for votes leave before the candidate's term and log are stored.
+    VoteRequestBeforeStored = "vote-request-before-stored",
     /// A voter does not remember whom it voted for.
     VoteForgotten = "vote-forgotten",
     /// A vote is given whatever the candidate's log is.

@@ -110,8 +110,15 @@ impl Raft {
         self.role = Role::Candidate(Candidate { kind, votes, deadline });
         let request = Message::VoteRequest(VoteRequest { kind, term, last: self.log.last() });
         let others: Vec<_> = self.voters().filter(|voter| *voter != node).collect();
+        // A vote answers for the log that was shown. Were the request to leave before term and log are stored, a crash could take the end of the log and
+        // the term; standing for the same term again, with less, the replica would count the votes that its longer log was given.
+        let is_at_once = kind == VoteKind::Pre || bugs::is_planted(Bug::VoteRequestBeforeStored);
         for voter in others {
-            self.send(voter, request.clone());
+            if is_at_once {
+                self.send(voter, request.clone());
+            } else {
+                self.send_when_stored(voter, request.clone());
+            }
         }
         self.count_votes(now);
     }

@@ -14,8 +14,8 @@
 //!                 └────────────────────────────────────────────────────┘
 //! ```
 //!
-//! All that arrived in a turn is one message to each peer and one thing to store. What must not leave before it is stored (votes, acknowledgements of
-//! entries) is kept in a list apart, inside, and comes out when the driver says that the storing is done.
+//! All that arrived in a turn is one message to each peer and one thing to store. What must not leave before it is stored (votes, requests for them,
+//! acknowledgements of entries) is kept in a list apart, inside, and comes out when the driver says that the storing is done.
 //!
 //! The algorithm is Diego Ongaro's (*Consensus: Bridging Theory and Practice*, Stanford 2014, called "thesis" in the comments), with pre-vote (9.6),
 //! check-quorum (6.2), read-index and leases (6.4), leadership transfer (3.10), learners (4.2.1), joint consensus (4.3), pipelining and parallel
