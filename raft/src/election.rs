@@ -61,7 +61,14 @@ impl Raft {
             Role::Candidate(candidate) => Some(candidate.deadline),
             Role::Leader(_) => None,
         };
-        if deadline.is_none_or(|deadline| now < deadline) || !self.is_voter() {
+        if deadline.is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        if !self.is_voter() {
+            // A snapshot may have taken a candidate's seat.
+            if matches!(self.role, Role::Candidate(_)) {
+                self.become_follower(now, self.hard_state.term, None);
+            }
             return;
         }
         if now < self.abstains_until && !self.log.membership().is_sole_voter(self.config.node) {
@@ -97,7 +104,8 @@ impl Raft {
 
     fn campaign(&mut self, now: Time, kind: VoteKind) {
         let node = self.config.node;
-        let deadline = Self::election_deadline(&self.config, &self.log, &mut self.random, now);
+        // Even who decides alone waits: for its own vote to be stored. Asking again before that would never end.
+        let deadline = now.after(self.config.election_timeout + self.random_spread());
         let term = self.hard_state.term.next();
         let mut votes = Vec::new();
         if kind == VoteKind::Pre {
