@@ -35,6 +35,8 @@ bugs! {
     VoteIgnoresLog = "vote-ignores-log",
     /// Entries are acknowledged before they are stored.
     AppendAcknowledgedBeforeStored = "append-acknowledged-before-stored",
+    /// Entries that were stored before are acknowledged in a term that is not stored.
+    TermAcknowledgedBeforeStored = "term-acknowledged-before-stored",
     /// An acknowledgement that waited is sent though the term has changed.
     StaleAcknowledgementSent = "stale-acknowledgement-sent",
     /// The leader counts itself before its own entry is stored.

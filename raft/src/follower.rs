@@ -117,12 +117,14 @@ impl Raft {
         if let Role::Follower(follower) = &mut self.role {
             follower.is_quiet = is_quiet;
         }
-        if self.log.stored() >= matched || bugs::is_planted(Bug::AppendAcknowledgedBeforeStored) {
+        // Were the term not stored, a crash would let an older leader's entries back in where these were acknowledged.
+        let stored = if self.is_term_stored() { self.log.stored() } else { LogIndex(0) };
+        if stored >= matched || bugs::is_planted(Bug::AppendAcknowledgedBeforeStored) {
             self.reply(from, round, AppendOutcome::Stored(matched), is_quiet);
             return;
         }
         if append.is_round_awaited {
-            self.reply(from, round, AppendOutcome::Stored(self.log.stored().min(matched)), is_quiet);
+            self.reply(from, round, AppendOutcome::Stored(stored.min(matched)), is_quiet);
         }
         let term = self.hard_state.term;
         let outcome = AppendOutcome::Stored(matched);

@@ -305,7 +305,10 @@ pub struct Raft {
     pub(crate) abstains_until: Time,
     /// The output of the turn, as it gathers.
     pub(crate) output: Output,
-    stored_hard_state: HardState,
+    /// As it was given out to be stored, or found.
+    given_hard_state: HardState,
+    /// What it was last given out with, until that is stored.
+    storing_hard_state: Option<PersistId>,
     reported_status: Status,
     /// Entries were added that are not given out to be stored yet.
     has_new_entries: bool,
@@ -318,9 +321,10 @@ impl Raft {
     pub fn new(config: Config, restart: Restart, now: Time) -> Self {
         let Restart { mut hard_state, truncated, membership, entries, committed } = restart;
         let log = RaftLog::new(truncated, membership, &entries, committed);
-        // An entry proves its term, should the crash have taken the rest.
+        let given_hard_state = hard_state;
+        // An entry proves its term, should the crash have taken the rest. It was somebody's vote that began the term; whose, is not known any more.
         if log.last().term > hard_state.term {
-            hard_state = HardState { term: log.last().term, vote: None };
+            hard_state = HardState { term: log.last().term, vote: Some(config.node) };
         }
         let abstains_until = if config.lease.is_some() { now.after(config.election_timeout) } else { now };
         let mut random = Random::new(config.seed);
@@ -328,7 +332,8 @@ impl Raft {
         Self {
             reported_status: Status { role: RoleKind::Follower, term: hard_state.term, leader: None },
             config,
-            stored_hard_state: hard_state,
+            given_hard_state,
+            storing_hard_state: None,
             hard_state,
             role: Role::Follower(follower),
             log,
@@ -374,9 +379,10 @@ impl Raft {
     /// If an invariant is broken.
     pub fn end_turn(&mut self, now: Time, output: &mut Output) {
         self.leader_end_turn(now);
-        if self.hard_state != self.stored_hard_state {
+        if self.hard_state != self.given_hard_state {
             self.output.hard_state = Some(self.hard_state);
-            self.stored_hard_state = self.hard_state;
+            self.given_hard_state = self.hard_state;
+            self.storing_hard_state = Some(self.last_persist.next());
         }
         if self.has_new_entries || self.output.hard_state.is_some() || self.unsent.has_new() {
             self.last_persist = self.last_persist.next();
@@ -460,6 +466,12 @@ impl Raft {
         membership.is_voter(self.config.node) || bugs::is_planted(Bug::LearnersVote) && is_learner()
     }
 
+    /// Whether a crash would leave the term as it is.
+    pub(crate) fn is_term_stored(&self) -> bool {
+        self.hard_state == self.given_hard_state && self.storing_hard_state.is_none()
+            || bugs::is_planted(Bug::TermAcknowledgedBeforeStored)
+    }
+
     pub(crate) fn send(&mut self, to: NodeId, message: Message) {
         self.output.messages.push((to, message));
     }
@@ -500,6 +512,7 @@ impl Raft {
 
     fn stored(&mut self, now: Time, persist: PersistId) {
         self.log.stored_through(persist);
+        self.storing_hard_state = self.storing_hard_state.filter(|storing| *storing > persist);
         let first = self.output.messages.len();
         self.unsent.release(persist, self.hard_state.term, &mut self.output.messages);
         // A candidate's vote for itself is a message like the others, but does not leave.
