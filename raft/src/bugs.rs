@@ -59,6 +59,12 @@ bugs! {
     ReadCountsEarlierRound = "read-counts-earlier-round",
     /// A leader that lost its followers does not step down, and its lease does not end.
     LeaseNeverEnds = "lease-never-ends",
+    /// The lease of a leader lasts though it has told another to campaign.
+    LeaseOutlivesTransfer = "lease-outlives-transfer",
+    /// A voter that supports a lease helps another leader up once its term or role has changed.
+    LeaseForgottenByVoter = "lease-forgotten-by-voter",
+    /// A voter that may have supported a lease votes as soon as it is started again.
+    LeaseForgottenAtRestart = "lease-forgotten-at-restart",
     /// While the configuration is joint the new voters alone decide.
     JointCountsNewVotersOnly = "joint-counts-new-voters-only",
     /// A membership change takes effect without the joint step.

@@ -71,7 +71,7 @@ impl Raft {
             }
             return;
         }
-        if now < self.abstains_until && !self.log.membership().is_sole_voter(self.config.node) {
+        if self.abstains(now) && !self.log.membership().is_sole_voter(self.config.node) {
             let later = self.abstains_until.after(self.random_spread());
             match &mut self.role {
                 Role::Follower(follower) => follower.deadline = later,
@@ -88,7 +88,7 @@ impl Raft {
         if !self.is_voter() {
             return Err(Refused::NotVoter(self.config.node));
         }
-        if !self.is_leader() && now >= self.abstains_until {
+        if !self.is_leader() && !self.abstains(now) {
             self.campaign(now, VoteKind::Pre);
         }
         Ok(())
@@ -97,7 +97,8 @@ impl Raft {
     /// The leader wants this replica to take its place (thesis 3.10).
     pub(crate) fn timeout_now(&mut self, now: Time, from: NodeId, term: Term) {
         let is_from_leader = matches!(&self.role, Role::Follower(follower) if follower.leader == Some(from));
-        if term == self.hard_state.term && is_from_leader && self.is_voter() && now >= self.abstains_until {
+        // The leader has given up its lease with this.
+        if term == self.hard_state.term && is_from_leader && self.is_voter() {
             self.campaign(now, VoteKind::Transfer);
         }
     }
@@ -157,13 +158,11 @@ impl Raft {
     /// Somebody stands for election.
     pub(crate) fn vote_request(&mut self, now: Time, from: NodeId, request: VoteRequest) {
         let is_pre = request.kind == VoteKind::Pre;
-        // While a leader is at work an election would only disturb it. A leader gets the sender back by speaking to it. Where the leader itself
-        // asks, it leads no more.
-        if request.kind != VoteKind::Transfer && self.is_under_a_leader(now, from) {
+        self.forget_leader_that_stands(now, from, request.term);
+        // While a leader is at work an election would only disturb it, or break its lease. A leader gets the sender back by speaking to it.
+        let is_bound = self.is_under_a_leader(now) || self.abstains(now);
+        if request.kind != VoteKind::Transfer && is_bound {
             self.wake_leader_for(now, from);
-            return;
-        }
-        if now < self.abstains_until {
             return;
         }
         if request.term < self.hard_state.term {
@@ -209,9 +208,20 @@ impl Raft {
         }
     }
 
-    fn is_under_a_leader(&self, now: Time, candidate: NodeId) -> bool {
+    /// The leader was heard: no other may be helped until a lease that rests on the answer has run out.
+    pub(crate) fn support_lease(&mut self, now: Time) {
+        if self.config.lease.is_some() && !bugs::is_planted(Bug::LeaseForgottenByVoter) {
+            self.abstains_until = self.abstains_until.max(now.after(self.config.election_timeout));
+        }
+    }
+
+    fn abstains(&self, now: Time) -> bool {
+        now < self.abstains_until
+    }
+
+    fn is_under_a_leader(&self, now: Time) -> bool {
         match &self.role {
-            Role::Follower(follower) => follower.leader != Some(candidate) && self.hears_its_leader(now),
+            Role::Follower(_) => self.hears_its_leader(now),
             Role::Candidate(_) => false,
             Role::Leader(leader) => leader.hears_a_quorum(now, &self.config, self.log.membership()),
         }

@@ -1,7 +1,7 @@
 //! A follower: takes its leader's entries, and waits for it to fall silent.
 
 use crate::bugs::{self, Bug};
-use crate::ids::{LogIndex, LogPosition, NodeId, Round, Time};
+use crate::ids::{LogIndex, LogPosition, NodeId, Round, Term, Time};
 use crate::membership::Membership;
 use crate::message::{Append, AppendOutcome, AppendReply, Message};
 use crate::raft::{Accepted, Raft, Refused, Role};
@@ -37,6 +37,14 @@ impl Raft {
         follower.leader.is_some() && (follower.is_quiet || now.since(follower.heard_at) < self.config.election_timeout)
     }
 
+    /// A leader that stands for election leads no more. Whoever was told to be quiet by it must know: the new leader may not reach it.
+    pub(crate) fn forget_leader_that_stands(&mut self, now: Time, candidate: NodeId, term: Term) {
+        let Role::Follower(follower) = &self.role else { return };
+        if follower.leader == Some(candidate) && term > self.hard_state.term {
+            self.become_follower(now, self.hard_state.term, None);
+        }
+    }
+
     /// Takes a leader's entries, and answers once they are stored.
     pub(crate) fn append_entries(&mut self, now: Time, from: NodeId, append: &Append) -> Accepted {
         if append.term < self.hard_state.term {
@@ -66,6 +74,7 @@ impl Raft {
         follower.deadline = deadline;
         follower.round = follower.round.max(append.round);
         follower.is_quiet = false;
+        self.support_lease(now);
 
         let previous = append.previous;
         let is_there = previous.index <= self.log.committed()

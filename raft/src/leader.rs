@@ -432,7 +432,7 @@ impl Raft {
         let to = handover.to;
         let has_all = leader.followers.get(&to).is_some_and(|progress| progress.matched() == last);
         if has_all && !std::mem::replace(&mut handover.is_told, true) {
-            leader.is_lease_forfeit = true;
+            leader.is_lease_forfeit = !bugs::is_planted(Bug::LeaseOutlivesTransfer);
             self.send(to, Message::TimeoutNow { term });
         }
     }

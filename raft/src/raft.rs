@@ -301,7 +301,8 @@ pub struct Raft {
     pub(crate) log: RaftLog,
     pub(crate) random: Random,
     pub(crate) unsent: Unsent,
-    /// After a start a voter that may have supported a lease takes no part in elections before it has run out.
+    /// Where leases are on, who answers a leader takes no part in elections until a lease that rests on the answer has run out (thesis 6.4.1), whatever
+    /// becomes of its term and role in between. After a start it may have answered just before.
     pub(crate) abstains_until: Time,
     /// The output of the turn, as it gathers.
     pub(crate) output: Output,
@@ -326,7 +327,8 @@ impl Raft {
         if log.last().term > hard_state.term {
             hard_state = HardState { term: log.last().term, vote: Some(config.node) };
         }
-        let abstains_until = if config.lease.is_some() { now.after(config.election_timeout) } else { now };
+        let is_bound = config.lease.is_some() && !bugs::is_planted(Bug::LeaseForgottenAtRestart);
+        let abstains_until = if is_bound { now.after(config.election_timeout) } else { now };
         let mut random = Random::new(config.seed);
         let follower = Follower::new(None, now, Self::election_deadline(&config, &log, &mut random, now));
         Self {
