@@ -122,7 +122,11 @@ impl Raft {
         // Beyond what matches the log may hold another leader's entries (scylladb #10578).
         let bound = if bugs::is_planted(Bug::CommitBeyondMatched) { self.log.last().index } else { matched };
         self.commit_to(append.committed.min(bound));
-        let is_quiet = append.is_quiet && self.log.last().index == end && self.log.committed() == end;
+        // What a leader that is down said before is no reason to rely on it.
+        let is_quiet = append.is_quiet
+            && self.log.last().index == end
+            && self.log.committed() == end
+            && !self.down.contains(&from);
         if let Role::Follower(follower) = &mut self.role {
             follower.is_quiet = is_quiet;
         }

@@ -279,18 +279,19 @@ impl Raft {
     }
 
     pub(crate) fn peer_down(&mut self, now: Time, node: NodeId) {
+        self.down.insert(node);
         self.follower_peer_down(now, node);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.followers.get_mut(&node) else { return };
-        progress.is_down = true;
+        progress.is_quiet = false;
         leader.wake(now);
         self.unreachable(node);
     }
 
     pub(crate) fn peer_up(&mut self, now: Time, node: NodeId) {
+        self.down.remove(&node);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.followers.get_mut(&node) else { return };
-        progress.is_down = false;
         progress.sent_at = Time(0);
         leader.wake(now);
     }
@@ -341,8 +342,8 @@ impl Raft {
         self.answer_reads(now);
         let Role::Leader(leader) = &mut self.role else { return };
         let all_quiet =
-            |leader: &Leader| leader.followers.values().all(|progress| progress.is_quiet || progress.is_down);
-        leader.is_quiet = may_be_quiet && !leader.followers.is_empty() && all_quiet(leader);
+            leader.followers.iter().all(|(node, progress)| progress.is_quiet || self.down.contains(node));
+        leader.is_quiet = may_be_quiet && !leader.followers.is_empty() && all_quiet;
     }
 
     fn send_to(&mut self, now: Time, node: NodeId, is_round_new: bool, may_be_quiet: bool) {
@@ -389,6 +390,9 @@ impl Raft {
                 progress.sent(entries.last(), entries.bytes());
             }
             progress.sent_at = now;
+            let is_quiet = may_be_quiet && is_heartbeat_due;
+            // Who is spoken to wakes, and must say again that it has fallen silent.
+            progress.is_quiet &= is_quiet;
             let append = Append {
                 term: self.hard_state.term,
                 previous,
@@ -396,7 +400,7 @@ impl Raft {
                 committed: self.log.committed(),
                 round: leader.round,
                 is_round_awaited: is_round_new && is_voter,
-                is_quiet: may_be_quiet && is_heartbeat_due,
+                is_quiet,
             };
             self.send(node, Message::Append(append));
             is_sent = true;
@@ -411,16 +415,17 @@ impl Raft {
         let Role::Leader(leader) = &self.role else { return false };
         let last = self.log.last().index;
         let membership = self.log.membership();
+        let is_down = |node: NodeId| self.down.contains(&node);
         let is_there = |node: NodeId| {
             node == self.config.node
-                || leader.followers.get(&node).is_some_and(|progress| !progress.is_down && progress.matched() == last)
+                || leader.followers.get(&node).is_some_and(|progress| progress.matched() == last) && !is_down(node)
         };
         self.config.may_fall_silent
             && self.log.committed() == last
             && self.log.stored() == last
             && leader.reads.is_empty()
             && leader.handover.is_none()
-            && leader.followers.values().all(|progress| progress.is_down || progress.matched() == last)
+            && leader.followers.iter().all(|(node, progress)| is_down(*node) || progress.matched() == last)
             && membership.is_quorum(is_there)
     }
 

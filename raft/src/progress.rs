@@ -43,8 +43,6 @@ pub struct Progress {
     pub(crate) sent_at: Time,
     /// The newest round that it has answered.
     pub(crate) round: Round,
-    /// The driver cannot reach it; it is not waited for to fall silent.
-    pub(crate) is_down: bool,
     /// It said that it has fallen silent.
     pub(crate) is_quiet: bool,
 }
@@ -61,7 +59,6 @@ impl Progress {
             heard_at: now,
             sent_at: Time(0),
             round: Round(0),
-            is_down: false,
             is_quiet: false,
         }
     }

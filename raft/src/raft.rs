@@ -1,5 +1,6 @@
 //! One replica of one group: what it knows, and the way of an input through it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -304,6 +305,8 @@ pub struct Raft {
     /// Where leases are on, who answers a leader takes no part in elections until a lease that rests on the answer has run out (thesis 6.4.1), whatever
     /// becomes of its term and role in between. After a start it may have answered just before.
     pub(crate) abstains_until: Time,
+    /// Nodes that cannot be reached, as the driver last said. Not more than it knows.
+    pub(crate) down: BTreeSet<NodeId>,
     /// The output of the turn, as it gathers.
     pub(crate) output: Output,
     /// As it was given out to be stored, or found.
@@ -342,6 +345,7 @@ impl Raft {
             random,
             unsent: Unsent::default(),
             abstains_until,
+            down: BTreeSet::new(),
             output: Output::default(),
             has_new_entries: false,
             last_persist: PersistId(0),
