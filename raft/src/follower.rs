@@ -105,6 +105,7 @@ impl Raft {
             }
             if index <= self.log.last().index {
                 self.log.cut_from(index);
+                self.output.own_entries.retain(|own| own.position.index < index);
             }
             self.append(entry);
             first_new = first_new.or(Some(index));

@@ -232,6 +232,8 @@ impl RaftLog {
             self.memberships.pop_front();
         }
         self.truncated = LogPosition { term, index: through };
+        // What the application or a snapshot holds needs no log.
+        self.stored = self.stored.max(through);
     }
 
     /// Forgets everything: a snapshot takes its place, and is stored.

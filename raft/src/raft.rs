@@ -237,7 +237,7 @@ pub struct Output {
     pub persist: Option<PersistId>,
     /// The new hard state.
     pub hard_state: Option<HardState>,
-    /// Entries that the replica has added by itself.
+    /// Entries that the replica has added by itself, as far as they were not replaced within the turn.
     pub own_entries: Vec<OwnEntry>,
     /// Messages and whom they go to.
     pub messages: Vec<(NodeId, Message)>,

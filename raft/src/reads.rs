@@ -35,7 +35,8 @@ impl Raft {
         }
         leader.round = leader.round.next();
         if leader.rounds_begun.len() == ROUNDS_REMEMBERED {
-            leader.rounds_begun.pop_front();
+            // Not the oldest: were answers later than so many rounds, none would ever be remembered when its answer comes.
+            leader.rounds_begun.pop_back();
         }
         leader.rounds_begun.push_back((leader.round, now));
         true
