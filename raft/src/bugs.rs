@@ -69,6 +69,20 @@ bugs! {
     JointCountsNewVotersOnly = "joint-counts-new-voters-only",
     /// A membership change takes effect without the joint step.
     MembershipSkipsJoint = "membership-skips-joint",
+    /// A membership change does not wait for an entry of the leader's term.
+    ChangeBeforeOwnTerm = "change-before-own-term",
+    /// A membership change does not wait for the one before.
+    ChangeDuringChange = "change-during-change",
+    /// A membership change that was cut from the log stays in force.
+    CutKeepsMembership = "cut-keeps-membership",
+    /// A snapshot takes the entries behind it along.
+    SnapshotDropsSuffix = "snapshot-drops-suffix",
+    /// A snapshot that is older than what is committed is installed.
+    StaleSnapshotInstalled = "stale-snapshot-installed",
+    /// A leader waits for ever for the one that it has told to take its place.
+    HandoverNeverGivenUp = "handover-never-given-up",
+    /// A follower that fell silent stays so when its leader is down.
+    SilentForGood = "silent-for-good",
     /// Learners count as voters.
     LearnersVote = "learners-vote",
 }

@@ -6,6 +6,7 @@ use crate::bugs::{self, Bug};
 use crate::follower::Follower;
 use crate::ids::{NodeId, Term, Time};
 use crate::log::RaftLog;
+use crate::marks::{self, Mark};
 use crate::message::{Message, VoteKind, VoteReply, VoteRequest};
 use crate::quorum::Tally;
 use crate::raft::{Config, HardState, Raft, Refused, Role};
@@ -49,6 +50,9 @@ impl Raft {
         assert!(term >= self.hard_state.term, "term {term} after {}", self.hard_state.term);
         if term > self.hard_state.term {
             self.hard_state = HardState { term, vote: None };
+        }
+        if matches!(&self.role, Role::Leader(leader) if !leader.reads.is_empty()) {
+            marks::hit(Mark::ReadsAbandoned);
         }
         let deadline = Self::election_deadline(&self.config, &self.log, &mut self.random, now);
         self.role = Role::Follower(Follower::new(leader, now, deadline));
@@ -148,7 +152,11 @@ impl Raft {
         };
         match (tally, kind) {
             (Tally::Won, VoteKind::Pre) => self.campaign(now, VoteKind::Real),
-            (Tally::Won, VoteKind::Real | VoteKind::Transfer) => self.become_leader(now),
+            (Tally::Won, VoteKind::Real) => self.become_leader(now),
+            (Tally::Won, VoteKind::Transfer) => {
+                marks::hit(Mark::HandoverDone);
+                self.become_leader(now);
+            }
             // It would not be elected: wait for somebody who is, and ask again when nobody was.
             (Tally::Lost, _) => self.become_follower(now, self.hard_state.term, None),
             (Tally::Open, _) => {}
@@ -160,8 +168,9 @@ impl Raft {
         let is_pre = request.kind == VoteKind::Pre;
         self.forget_leader_that_stands(now, from, request.term);
         // While a leader is at work an election would only disturb it, or break its lease. A leader gets the sender back by speaking to it.
-        let is_bound = self.is_under_a_leader(now) || self.abstains(now);
-        if request.kind != VoteKind::Transfer && is_bound {
+        let is_under_a_leader = self.is_under_a_leader(now);
+        if request.kind != VoteKind::Transfer && (is_under_a_leader || self.abstains(now)) {
+            marks::hit(if is_under_a_leader { Mark::PreVoteUnderLeader } else { Mark::Abstained });
             self.wake_leader_for(now, from);
             return;
         }
@@ -235,6 +244,7 @@ impl Raft {
     /// A voter has answered.
     pub(crate) fn vote_reply(&mut self, now: Time, from: NodeId, reply: VoteReply) {
         if !reply.is_granted && reply.term > self.hard_state.term {
+            marks::hit(Mark::RefusalRaisedTerm);
             self.become_follower(now, reply.term, None);
             return;
         }

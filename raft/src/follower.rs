@@ -2,6 +2,7 @@
 
 use crate::bugs::{self, Bug};
 use crate::ids::{LogIndex, LogPosition, NodeId, Round, Term, Time};
+use crate::marks::{self, Mark};
 use crate::membership::Membership;
 use crate::message::{Append, AppendOutcome, AppendReply, Message};
 use crate::raft::{Accepted, Raft, Refused, Role};
@@ -41,6 +42,7 @@ impl Raft {
     pub(crate) fn forget_leader_that_stands(&mut self, now: Time, candidate: NodeId, term: Term) {
         let Role::Follower(follower) = &self.role else { return };
         if follower.leader == Some(candidate) && term > self.hard_state.term {
+            marks::hit(Mark::LeaderStoodDown);
             self.become_follower(now, self.hard_state.term, None);
         }
     }
@@ -81,6 +83,7 @@ impl Raft {
             || self.log.term_at(previous.index) == Some(previous.term)
             || bugs::is_planted(Bug::AppendSkipsPrevious) && previous.index <= self.log.last().index;
         if !is_there {
+            marks::hit(Mark::AppendRejected);
             let hint = self.log.last_with_term_at_most(previous.index, previous.term);
             self.reply(from, append.round, AppendOutcome::Rejected { previous: previous.index, hint }, false);
             return Accepted::Noted;
@@ -104,6 +107,7 @@ impl Raft {
                 continue;
             }
             if index <= self.log.last().index {
+                marks::hit(Mark::ConflictCut);
                 self.log.cut_from(index);
                 self.output.own_entries.retain(|own| own.position.index < index);
             }
@@ -132,7 +136,12 @@ impl Raft {
             follower.is_quiet = is_quiet;
         }
         // Were the term not stored, a crash would let an older leader's entries back in where these were acknowledged.
-        let stored = if self.is_term_stored() { self.log.stored() } else { LogIndex(0) };
+        let stored = if self.is_term_stored() {
+            self.log.stored()
+        } else {
+            marks::hit(Mark::AcknowledgementWaitsForTerm);
+            LogIndex(0)
+        };
         if stored >= matched || bugs::is_planted(Bug::AppendAcknowledgedBeforeStored) {
             self.reply(from, round, AppendOutcome::Stored(matched), is_quiet);
             return;
@@ -154,7 +163,8 @@ impl Raft {
     pub(crate) fn follower_peer_down(&mut self, now: Time, node: NodeId) {
         let spread = self.random_spread();
         let Role::Follower(follower) = &mut self.role else { return };
-        if follower.leader == Some(node) && follower.is_quiet {
+        if follower.leader == Some(node) && follower.is_quiet && !bugs::is_planted(Bug::SilentForGood) {
+            marks::hit(Mark::Woke);
             follower.is_quiet = false;
             // The driver has waited for the node already.
             follower.deadline = now.after(spread);
@@ -168,17 +178,23 @@ impl Raft {
         position: LogPosition,
         membership: Membership,
     ) -> Result<(), Refused> {
-        if position.index <= self.log.committed() {
+        if position.index <= self.log.committed() && !bugs::is_planted(Bug::StaleSnapshotInstalled) {
+            marks::hit(Mark::SnapshotStale);
             return Err(Refused::Stale);
         }
         if position.term > self.hard_state.term {
             self.become_follower(now, position.term, None);
         }
-        if self.log.term_at(position.index) == Some(position.term) {
+        let is_suffix_kept = self.log.term_at(position.index) == Some(position.term);
+        if is_suffix_kept && !bugs::is_planted(Bug::SnapshotDropsSuffix) {
             // The log goes on behind the snapshot.
+            if self.log.last().index > position.index {
+                marks::hit(Mark::SnapshotKeepsSuffix);
+            }
             self.commit_to(position.index);
             self.log.truncate(position.index);
         } else {
+            marks::hit(Mark::SnapshotReplacesLog);
             self.log.reset(position, membership);
             self.output.committed = Some(position.index);
         }

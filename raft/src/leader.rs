@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::bugs::{self, Bug};
 use crate::ids::{LogIndex, LogPosition, NodeId, ReadId, Round, Time};
 use crate::log::{Entries, EntryInfo};
+use crate::marks::{self, Mark};
 use crate::membership::Membership;
 use crate::message::{Append, AppendOutcome, AppendReply, Message};
 use crate::progress::{Progress, ReplicationState};
@@ -78,6 +79,7 @@ impl Leader {
         if !std::mem::take(&mut self.is_quiet) {
             return;
         }
+        marks::hit(Mark::Woke);
         self.since = now;
         for progress in self.followers.values_mut() {
             progress.is_quiet = false;
@@ -151,10 +153,11 @@ impl Raft {
         let committed = self.log.committed();
         let first_of_term = self.leading(now)?.first_of_term;
         // Two changes under way could have quorums that do not meet (Ongaro, raft-dev, 2015).
-        if committed < first_of_term {
+        if committed < first_of_term && !bugs::is_planted(Bug::ChangeBeforeOwnTerm) {
             return Err(Refused::NotReady);
         }
-        if self.log.membership_index() > committed || self.log.membership().is_joint() {
+        let is_under_way = self.log.membership_index() > committed || self.log.membership().is_joint();
+        if is_under_way && !bugs::is_planted(Bug::ChangeDuringChange) {
             return Err(Refused::ChangeUnderWay);
         }
         let next = if bugs::is_planted(Bug::MembershipSkipsJoint) {
@@ -184,11 +187,15 @@ impl Raft {
         let membership = self.log.membership();
         let Role::Leader(leader) = &mut self.role else { return };
         if !leader.hears_a_quorum(now, &self.config, membership) && !bugs::is_planted(Bug::LeaseNeverEnds) {
+            marks::hit(Mark::QuorumLost);
             // Clients that reach it should look for another, and there may be one (thesis 6.2).
             self.become_follower(now, self.hard_state.term, None);
             return;
         }
-        if leader.handover.as_ref().is_some_and(|handover| now >= handover.deadline) {
+        if leader.handover.as_ref().is_some_and(|handover| now >= handover.deadline)
+            && !bugs::is_planted(Bug::HandoverNeverGivenUp)
+        {
+            marks::hit(Mark::HandoverAborted);
             leader.handover = None;
         }
     }
@@ -228,7 +235,9 @@ impl Raft {
             ReplicationState::Replicate => previous > progress.matched,
             ReplicationState::Snapshot => false,
         };
-        if is_about_now {
+        if !is_about_now {
+            marks::hit(Mark::StaleRejectionIgnored);
+        } else {
             // No later than at the follower's hint, and no later than where this log's terms reach its term.
             let parting = self.log.last_with_term_at_most(hint.index, hint.term).index;
             progress.probe(parting.min(previous.previous()).next());
@@ -259,6 +268,9 @@ impl Raft {
         };
         // An entry of an earlier term on a majority can still be replaced; one of this term cannot, and commits all before it (Raft paper, figure 8).
         let is_own_term = self.log.term_at(reached) == Some(self.hard_state.term);
+        if reached > self.log.committed() && !is_own_term {
+            marks::hit(Mark::EarlierTermNotCounted);
+        }
         if reached > self.log.committed() && (is_own_term || bugs::is_planted(Bug::CommitsEarlierTerms)) {
             self.commit_to(reached);
             self.membership_committed(now);
@@ -273,6 +285,9 @@ impl Raft {
         let membership = self.log.membership();
         if membership.is_joint() {
             let settled = membership.without_outgoing();
+            if matches!(&self.role, Role::Leader(leader) if self.log.membership_index() < leader.first_of_term) {
+                marks::hit(Mark::JointLeftByNewLeader);
+            }
             self.append_own(OwnEntryKind::Membership(settled));
             self.update_followers(now);
         }
@@ -341,9 +356,11 @@ impl Raft {
         self.hand_over();
         self.answer_reads(now);
         let Role::Leader(leader) = &mut self.role else { return };
-        let all_quiet =
-            leader.followers.iter().all(|(node, progress)| progress.is_quiet || self.down.contains(node));
+        let all_quiet = leader.followers.iter().all(|(node, progress)| progress.is_quiet || self.down.contains(node));
         leader.is_quiet = may_be_quiet && !leader.followers.is_empty() && all_quiet;
+        if leader.is_quiet {
+            marks::hit(Mark::FellSilent);
+        }
     }
 
     fn send_to(&mut self, now: Time, node: NodeId, is_round_new: bool, may_be_quiet: bool) {
@@ -360,6 +377,9 @@ impl Raft {
         if progress.state != ReplicationState::Snapshot && progress.next < first_there {
             progress.snapshot();
             self.output.snapshots.push(node);
+        }
+        if progress.state == ReplicationState::Replicate && progress.next <= last && !progress.may_send(window) {
+            marks::hit(Mark::WindowFull);
         }
         let mut is_sent = false;
         loop {
@@ -454,6 +474,7 @@ impl Raft {
         let voters = leader.followers.iter().filter(|(node, _)| membership.is_voter(**node));
         let best = voters.max_by_key(|(_, progress)| progress.matched()).map(|(node, _)| *node);
         if leader.handover.is_none() {
+            marks::hit(Mark::RemovedLeaderLeaves);
             leader.handover = best.map(|to| Handover { to, deadline, is_told: false });
         }
     }

@@ -33,6 +33,7 @@ mod follower;
 mod ids;
 mod leader;
 mod log;
+pub mod marks;
 mod membership;
 mod message;
 mod progress;

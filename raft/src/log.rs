@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
+use crate::bugs::{self, Bug};
 use crate::ids::{LogIndex, LogPosition, PersistId, Term};
+use crate::marks::{self, Mark};
 use crate::membership::Membership;
 
 /// What is known of an entry besides its bytes.
@@ -198,7 +200,11 @@ impl RaftLog {
         while self.runs.back().is_some_and(|run| run.first >= first) {
             self.runs.pop_back();
         }
-        while self.memberships.len() > 1 && self.memberships.back().is_some_and(|(index, _)| *index >= first) {
+        let is_cut = |memberships: &VecDeque<(LogIndex, Membership)>| {
+            memberships.len() > 1 && memberships.back().is_some_and(|(index, _)| *index >= first)
+        };
+        while is_cut(&self.memberships) && !bugs::is_planted(Bug::CutKeepsMembership) {
+            marks::hit(Mark::ChangeCut);
             self.memberships.pop_back();
         }
         let last = first.previous();

@@ -3,6 +3,7 @@
 use crate::bugs::{self, Bug};
 use crate::ids::{ReadId, Round, Time};
 use crate::leader::WaitingRead;
+use crate::marks::{self, Mark};
 use crate::progress::Progress;
 use crate::raft::{Raft, ReadReady, Refused, Role};
 
@@ -77,6 +78,7 @@ impl Raft {
         let may_answer =
             |read: &mut WaitingRead| read.round <= answered || holds_lease || bugs::is_planted(Bug::ReadWithoutRound);
         while let Some(read) = leader.reads.pop_front_if(may_answer) {
+            marks::hit(if read.round <= answered { Mark::RoundRead } else { Mark::LeaseRead });
             self.output.reads.push(ReadReady { id: read.id, index: read.index });
         }
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::bugs::{self, Bug};
 use crate::ids::{NodeId, PersistId, Term};
+use crate::marks::{self, Mark};
 use crate::message::{AppendOutcome, Message};
 
 /// Votes and acknowledgements that wait for the disk.
@@ -34,6 +35,7 @@ impl Unsent {
         let first = messages.len();
         while let Some((_, to, of, message)) = self.waiting.pop_front_if(|(id, ..)| *id <= persist) {
             if of != term && !bugs::is_planted(Bug::StaleAcknowledgementSent) {
+                marks::hit(Mark::StaleAcknowledgementDropped);
                 continue;
             }
             if let Message::AppendReply(reply) = &message
