@@ -50,6 +50,6 @@ pub use message::{Append, AppendOutcome, AppendReply, Message, VoteKind, VoteRep
 pub use progress::{Progress, ReplicationState};
 pub use quorum::{Tally, majority, reached_by_majority};
 pub use raft::{
-    Accepted, Config, HardState, Input, Output, OwnEntry, OwnEntryKind, Raft, ReadReady, Refused, Restart, RoleKind,
-    Status,
+    Accepted, Config, HardState, Input, Lease, Output, OwnEntry, OwnEntryKind, Raft, ReadReady, Refused, Restart,
+    RoleKind, Status,
 };
