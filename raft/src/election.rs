@@ -68,7 +68,7 @@ impl Raft {
         if deadline.is_none_or(|deadline| now < deadline) {
             return;
         }
-        if !self.is_voter() {
+        if !self.may_stand() {
             // A snapshot may have taken a candidate's seat.
             if matches!(self.role, Role::Candidate(_)) {
                 self.become_follower(now, self.hard_state.term, None);
@@ -89,7 +89,7 @@ impl Raft {
 
     /// Stands for election at the wish of the driver.
     pub(crate) fn campaign_at_once(&mut self, now: Time) -> Result<(), Refused> {
-        if !self.is_voter() {
+        if !self.may_stand() {
             return Err(Refused::NotVoter(self.config.node));
         }
         if !self.is_leader() && !self.abstains(now) {
@@ -102,7 +102,7 @@ impl Raft {
     pub(crate) fn timeout_now(&mut self, now: Time, from: NodeId, term: Term) {
         let is_from_leader = matches!(&self.role, Role::Follower(follower) if follower.leader == Some(from));
         // The leader has given up its lease with this.
-        if term == self.hard_state.term && is_from_leader && self.is_voter() {
+        if term == self.hard_state.term && is_from_leader && self.may_stand() {
             self.campaign(now, VoteKind::Transfer);
         }
     }

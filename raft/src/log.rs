@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::bugs::{self, Bug};
-use crate::ids::{LogIndex, LogPosition, PersistId, Term};
+use crate::ids::{LogIndex, LogPosition, NodeId, PersistId, Term};
 use crate::marks::{self, Mark};
 use crate::membership::Membership;
 
@@ -153,6 +153,13 @@ impl RaftLog {
     #[must_use]
     pub fn membership_index(&self) -> LogIndex {
         self.memberships.back().expect("there is always one").0
+    }
+
+    /// Whether the node votes in a membership that may be in force, as far as is known here: of the last committed entry that changed it, or since.
+    pub(crate) fn may_be_voter(&self, node: NodeId) -> bool {
+        let behind = self.memberships.partition_point(|(from, _)| *from <= self.committed);
+        let in_force = self.memberships.range(behind.max(1) - 1..);
+        in_force.map(|(_, membership)| membership).any(|membership| membership.is_voter(node))
     }
 
     /// The membership as of an entry that is committed or truncated, for a snapshot there.
@@ -306,7 +313,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ids::NodeId;
+
 
     fn entry(term: u64) -> EntryInfo {
         EntryInfo { term: Term(term), bytes: 10, membership: None }

@@ -409,7 +409,7 @@ impl Raft {
     #[must_use]
     pub fn next_tick(&self) -> Option<Time> {
         match &self.role {
-            Role::Follower(follower) => self.is_voter().then(|| follower.next_tick()).flatten(),
+            Role::Follower(follower) => self.may_stand().then(|| follower.next_tick()).flatten(),
             Role::Candidate(candidate) => Some(candidate.deadline),
             Role::Leader(leader) => leader.next_tick(&self.config, self.log.membership()),
         }
@@ -466,10 +466,12 @@ impl Raft {
         leader.into_iter().flat_map(|leader| leader.followers.iter().map(|(node, progress)| (*node, progress)))
     }
 
-    pub(crate) fn is_voter(&self) -> bool {
-        let membership = self.log.membership();
-        let is_learner = || membership.learners().contains(&self.config.node);
-        membership.is_voter(self.config.node) || bugs::is_planted(Bug::LearnersVote) && is_learner()
+    /// Whether it may stand for election. One that a change removes may as long as it does not know the change to be committed: the others may not have
+    /// heard of it, and wait for its vote while its log is longer than theirs (thesis 4.2.2).
+    pub(crate) fn may_stand(&self) -> bool {
+        let node = self.config.node;
+        let is_learner = || self.log.membership().learners().contains(&node);
+        self.log.may_be_voter(node) || bugs::is_planted(Bug::LearnersVote) && is_learner()
     }
 
     /// Whether a crash would leave the term as it is.

@@ -1,0 +1,212 @@
+//! What all replicas did together, and what must hold of it. Everything is checked as it happens.
+//!
+//! - **Election safety:** at most one leader a term, a voter, and one vote of each node a term.
+//! - **Log matching:** an entry of an index and term has one content, and one entry before it, in all logs.
+//! - **Durability:** votes, requests for votes and acknowledgements leave only after what they speak of is on the disk.
+//! - **Commit:** a leader commits an entry of its term that a quorum has on disk; nobody else commits anything new.
+//! - **Leader completeness:** what is committed is in the log of every leader of a later term.
+//! - **State machine safety:** all apply the same entries in the same order.
+//! - **Linearizable reads:** a read sees at least all that was committed anywhere before it began.
+
+use std::collections::{BTreeMap, HashMap};
+
+use corelode_raft::{
+    Append, AppendOutcome, AppendReply, LogIndex, LogPosition, Membership, Message, NodeId, ReadId, RoleKind, Term,
+    VoteKind, VoteReply, VoteRequest,
+};
+
+use super::node::{Disk, Entry, Envelope, Node, Turn};
+
+/// A committed entry, and the term of the leader that committed it.
+struct Committed {
+    entry: Entry,
+    by: Term,
+}
+
+/// How a node was before its turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before {
+    pub(crate) is_leader: bool,
+    pub(crate) term: Term,
+    pub(crate) membership_index: LogIndex,
+}
+
+impl Before {
+    pub(crate) fn of(node: &Node) -> Self {
+        Self {
+            is_leader: node.raft.is_leader(),
+            term: node.raft.hard_state().term,
+            membership_index: node.raft.log().membership_index(),
+        }
+    }
+}
+
+/// The replicas as the checks see them: running or not, each has a disk.
+pub(crate) trait Replicas {
+    fn disk(&self, node: NodeId) -> Option<&Disk>;
+    fn running(&self) -> Box<dyn Iterator<Item = (NodeId, &Node)> + '_>;
+
+    fn node(&self, node: NodeId) -> Option<&Node> {
+        self.running().find(|(id, _)| *id == node).map(|(_, node)| node)
+    }
+}
+
+/// What happened so far.
+#[derive(Default)]
+pub(crate) struct History {
+    leaders: BTreeMap<Term, NodeId>,
+    votes: HashMap<(NodeId, Term), NodeId>,
+    /// What an entry is, and the term of the one before it.
+    entries: HashMap<LogPosition, (Term, Entry)>,
+    committed: Vec<Committed>,
+    reads: HashMap<ReadId, LogIndex>,
+}
+
+impl History {
+    /// The last entry that is committed anywhere.
+    pub(crate) fn committed(&self) -> LogIndex {
+        LogIndex(self.committed.len() as u64)
+    }
+
+    pub(crate) fn read_begins(&mut self, id: ReadId) {
+        self.reads.insert(id, self.committed());
+    }
+
+    /// Checks what `id` did in a turn.
+    pub(crate) fn check(&mut self, replicas: &impl Replicas, id: NodeId, before: Before, turn: &Turn) {
+        let node = replicas.node(id).expect("it has just had a turn");
+        self.check_log(id, node, turn);
+        if node.raft.is_leader() {
+            self.check_leader(id, node);
+        }
+        self.check_commit(replicas, id, before, turn);
+        for envelope in &turn.envelopes {
+            self.check_message(replicas, id, node, envelope);
+        }
+        for read in &turn.reads {
+            let floor = self.reads.remove(&read.id).expect("a read is answered once");
+            assert!(read.index >= floor, "node {id} answers a read at {}, which began after {floor}", read.index);
+        }
+    }
+
+    fn check_log(&mut self, id: NodeId, node: &Node, turn: &Turn) {
+        for index in &turn.added {
+            let Some(entry) = node.log.entry(*index) else { continue };
+            let previous = node.log.term_at(index.previous()).expect("there is one before it");
+            let position = LogPosition { term: entry.info.term, index: *index };
+            let known = self.entries.entry(position).or_insert_with(|| (previous, entry.clone()));
+            assert!(
+                *known == (previous, entry.clone()),
+                "log matching: at {position} node {id} has {entry:?} behind term {previous}, elsewhere it is {known:?}"
+            );
+        }
+    }
+
+    fn check_leader(&mut self, id: NodeId, node: &Node) {
+        let term = node.raft.hard_state().term;
+        let leader = *self.leaders.entry(term).or_insert_with(|| {
+            assert!(node.raft.membership().is_voter(id), "node {id} was elected and is no voter");
+            for (index, committed) in (1..).map(LogIndex).zip(&self.committed) {
+                assert!(
+                    committed.by >= term || has(node, index, committed.entry.info.term),
+                    "leader completeness: node {id} leads term {term} without {index}@{}",
+                    committed.entry.info.term
+                );
+            }
+            id
+        });
+        assert_eq!(leader, id, "two leaders in term {term}");
+    }
+
+    fn check_commit(&mut self, replicas: &impl Replicas, id: NodeId, before: Before, turn: &Turn) {
+        let node = replicas.node(id).expect("it has just had a turn");
+        let known = self.committed();
+        for (index, entry) in &turn.applied {
+            if *index <= known {
+                let committed = &self.committed[usize::try_from(index.0 - 1).unwrap()].entry;
+                assert_eq!(entry, committed, "state machine safety: node {id} applies another entry at {index}");
+                continue;
+            }
+            assert!(
+                before.is_leader || node.raft.is_leader(),
+                "node {id} commits {index} and leads nobody; {known} was the last"
+            );
+            let by = if before.is_leader { before.term } else { node.raft.hard_state().term };
+            self.committed.push(Committed { entry: entry.clone(), by });
+        }
+        let Some((index, entry)) = turn.applied.last().filter(|(index, _)| *index > known) else { return };
+        let by = self.committed.last().expect("one was added").by;
+        assert_eq!(entry.info.term, by, "node {id} commits {index}, an entry of an earlier term, by counting");
+        let position = LogPosition { term: by, index: *index };
+        let mut memberships = vec![node.raft.log().membership_at(*index)];
+        if node.raft.log().membership_index() == before.membership_index {
+            memberships.push(node.raft.membership());
+        }
+        for membership in memberships {
+            let is_there = |member| replicas.disk(member).is_some_and(|disk| disk.holds(position));
+            assert!(
+                is_quorum(membership, is_there),
+                "node {id} commits {position}, which no quorum of {membership} has"
+            );
+        }
+        for (later, leader) in replicas.running().filter(|(_, other)| other.raft.is_leader()) {
+            let term = leader.raft.hard_state().term;
+            assert!(
+                term <= by || has(leader, *index, by),
+                "leader completeness: node {id} commits {position}, and node {later} leads term {term} without it"
+            );
+        }
+    }
+
+    fn check_message(&mut self, replicas: &impl Replicas, id: NodeId, node: &Node, envelope: &Envelope) {
+        let disk = &node.disk;
+        match &envelope.message {
+            Message::VoteReply(VoteReply { is_pre: false, term, is_granted: true }) => {
+                let vote = *self.votes.entry((id, *term)).or_insert(envelope.to);
+                assert_eq!(vote, envelope.to, "node {id} votes twice in term {term}");
+                assert!(disk.hard_state.term >= *term, "node {id} votes in term {term}, which is not stored");
+            }
+            Message::VoteRequest(VoteRequest { kind: VoteKind::Real | VoteKind::Transfer, term, last }) => {
+                assert!(disk.hard_state.term >= *term, "node {id} stands for term {term}, which is not stored");
+                // Once somebody else has won, its entries may have taken their place.
+                let is_there = disk.holds(*last) || node.raft.status().role != RoleKind::Candidate;
+                assert!(is_there, "node {id} stands for term {term} with {last}, which is not stored");
+            }
+            Message::AppendReply(AppendReply { term, outcome: AppendOutcome::Stored(index), .. }) => {
+                if *index > disk.snapshot.position.index {
+                    assert!(disk.hard_state.term >= *term, "node {id} speaks for term {term}, which is not stored");
+                    self.check_acknowledgement(replicas, id, envelope.to, *term, *index);
+                }
+            }
+            Message::Append(Append { term, entries, .. }) => {
+                assert!(self.leaders.get(term) == Some(&id), "node {id} sends entries in term {term} and leads nobody");
+                assert_eq!(entries.infos.len(), envelope.payloads.len());
+            }
+            _ => {}
+        }
+    }
+
+    /// What is acknowledged is on the disk, and is what the leader of the term has, if it still leads.
+    fn check_acknowledgement(&self, replicas: &impl Replicas, id: NodeId, to: NodeId, term: Term, index: LogIndex) {
+        let disk = replicas.disk(id).expect("it has just had a turn");
+        let stored = disk.log.term_at(index);
+        assert!(stored.is_some(), "node {id} acknowledges {index}, and has {} on disk", disk.log.last());
+        let leader = replicas.node(to).filter(|node| node.raft.is_leader() && node.raft.hard_state().term == term);
+        let expected = leader.and_then(|node| node.log.term_at(index));
+        assert!(
+            expected.is_none() || expected == stored,
+            "node {id} acknowledges {index} with {stored:?} on disk, and its leader has {expected:?}"
+        );
+    }
+}
+
+fn has(node: &Node, index: LogIndex, term: Term) -> bool {
+    index <= node.log.base.index || node.log.term_at(index) == Some(term)
+}
+
+/// Counted by hand, not with the core's arithmetic.
+fn is_quorum(membership: &Membership, holds: impl Fn(NodeId) -> bool) -> bool {
+    let is_majority =
+        |voters: &[NodeId]| voters.is_empty() || voters.iter().filter(|node| holds(**node)).count() * 2 > voters.len();
+    is_majority(membership.voters()) && is_majority(membership.outgoing())
+}

@@ -1,0 +1,12 @@
+//! A cluster in memory, for the tests of the core: replicas with the driver that a server would be, and checks of all that they do together.
+//!
+//! - `node`: one replica, its disk, its contents.
+//! - `history`: what must hold of all of them, checked after every turn.
+//! - `simulation`: a network, clocks and faults from one seed.
+
+// Each test uses a part of it.
+#![allow(dead_code)]
+
+pub(crate) mod history;
+pub(crate) mod node;
+pub(crate) mod simulation;

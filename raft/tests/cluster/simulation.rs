@@ -1,0 +1,686 @@
+//! A whole cluster from one seed: clocks that drift, a network and disks that are late and fail, and everything that a server asks of the core.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::time::Duration;
+
+use corelode_raft::{Config, Input, Lease, LogIndex, Membership, NodeId, PersistId, ReadId, Time};
+
+use super::history::{Before, History, Replicas};
+use super::node::{Disk, Envelope, Node, Snapshot, Turn};
+
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1000 * MILLISECOND;
+/// How much the elections of two clocks may differ, and how far the simulation lets them.
+const DRIFT_MAX: Duration = Duration::from_millis(100);
+
+/// SplitMix64, as in the core, but of the test's own.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    pub(crate) fn between(&mut self, from: u64, to: u64) -> u64 {
+        from + self.below(to - from)
+    }
+
+    /// True with so many percent.
+    pub(crate) fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(crate) fn pick<T: Copy>(&mut self, items: &[T]) -> Option<T> {
+        (!items.is_empty()).then(|| items[usize::try_from(self.below(items.len() as u64)).unwrap()])
+    }
+}
+
+/// A clock that begins anywhere at each start and runs a little fast or slow.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    started: u64,
+    base: u64,
+    /// Millionths.
+    rate: u64,
+}
+
+impl Clock {
+    fn local(&self, now: u64) -> Time {
+        Time(self.base + (now - self.started) * (self.rate / 1000) / 1000)
+    }
+
+    /// The first moment at which the clock shows `local` or more.
+    fn global(&self, local: Time) -> u64 {
+        self.started + (local.0.saturating_sub(self.base) * 1000).div_ceil(self.rate / 1000)
+    }
+}
+
+/// What waits for a node's next turn.
+enum Waiting {
+    Core(Input),
+    Propose,
+    Read(ReadId),
+    Envelope(Envelope),
+    Write,
+    Truncate,
+    Install(Snapshot),
+}
+
+struct Machine {
+    id: NodeId,
+    /// `None` while it is down.
+    node: Option<Node>,
+    /// `None` while it runs: the node has it.
+    disk: Option<Disk>,
+    incarnation: u64,
+    clock: Clock,
+    inbox: Vec<Waiting>,
+    turn_at: Option<u64>,
+    paused_until: u64,
+    /// Its disk is done with all that was given to it.
+    disk_free_at: u64,
+    disk_ms_max: u64,
+    /// Which peers it takes to be there, and in which incarnation.
+    peers: BTreeMap<NodeId, (bool, u64)>,
+}
+
+enum Event {
+    Turn { id: NodeId, incarnation: u64 },
+    Deliver(Envelope),
+    Written { id: NodeId, incarnation: u64 },
+    SnapshotArrives { from: NodeId, incarnation: u64, to: NodeId, snapshot: Snapshot },
+    LookAround,
+    Act,
+}
+
+struct Scheduled {
+    at: u64,
+    number: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+/// How bad the network is.
+#[derive(Clone, Copy, Debug)]
+struct Weather {
+    lost_percent: u64,
+    doubled_percent: u64,
+    late_percent: u64,
+    delay_ms_max: u64,
+    late_ms_max: u64,
+}
+
+const CALM: Weather = Weather { lost_percent: 0, doubled_percent: 0, late_percent: 0, delay_ms_max: 2, late_ms_max: 2 };
+
+/// What a seed decides for the whole run.
+struct Plan {
+    lease: bool,
+    silence: bool,
+    act_ms_max: u64,
+    changes: bool,
+    duration: u64,
+}
+
+/// How much a run did, so that nobody believes in tests that do nothing.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Counts {
+    pub(crate) committed: u64,
+    pub(crate) reads: u64,
+    pub(crate) turns: u64,
+}
+
+pub(crate) struct Simulation {
+    now: u64,
+    random: Random,
+    plan: Plan,
+    machines: BTreeMap<NodeId, Machine>,
+    events: BinaryHeap<Reverse<Scheduled>>,
+    scheduled: u64,
+    cut: BTreeSet<(NodeId, NodeId)>,
+    weather: Weather,
+    history: History,
+    initial: Membership,
+    payloads: u64,
+    reads: u64,
+    is_calm: bool,
+    counts: Counts,
+}
+
+impl Replicas for Simulation {
+    fn disk(&self, node: NodeId) -> Option<&Disk> {
+        let machine = self.machines.get(&node)?;
+        machine.node.as_ref().map(|node| &node.disk).or(machine.disk.as_ref())
+    }
+
+    fn running(&self) -> Box<dyn Iterator<Item = (NodeId, &Node)> + '_> {
+        Box::new(self.machines.iter().filter_map(|(id, machine)| machine.node.as_ref().map(|node| (*id, node))))
+    }
+}
+
+/// Runs one seed from beginning to end.
+///
+/// # Panics
+/// If anything that must hold does not.
+pub(crate) fn run(seed: u64) -> Counts {
+    let mut simulation = Simulation::new(seed);
+    simulation.run_until(simulation.plan.duration);
+    simulation.finish();
+    simulation.counts.committed = simulation.history.committed().0;
+    simulation.counts
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed.wrapping_mul(0x5851_F42D_4C95_7F2D));
+        let nodes = random.between(3, 8);
+        let voters = [1, 3, 3, 3, 4, 5, 5][usize::try_from(random.below(7)).unwrap()].min(nodes);
+        let learner = (voters < nodes && random.percent(50)).then_some(NodeId(voters + 1));
+        let initial = Membership::new((1..=voters).map(NodeId), learner).unwrap();
+        let plan = Plan {
+            lease: random.percent(40),
+            silence: random.percent(40),
+            act_ms_max: [10, 40, 200][usize::try_from(random.below(3)).unwrap()],
+            changes: random.percent(60),
+            duration: random.between(3, 16) * SECOND,
+        };
+        let mut simulation = Self {
+            now: 0,
+            random,
+            plan,
+            machines: BTreeMap::new(),
+            events: BinaryHeap::new(),
+            scheduled: 0,
+            cut: BTreeSet::new(),
+            weather: CALM,
+            history: History::default(),
+            initial,
+            payloads: 0,
+            reads: 0,
+            is_calm: false,
+            counts: Counts::default(),
+        };
+        for id in (1..=nodes).map(NodeId) {
+            let clock = Clock { started: 0, base: 0, rate: 1_000_000 };
+            let machine = Machine {
+                id,
+                node: None,
+                disk: Some(Disk::new(simulation.initial.clone())),
+                incarnation: 0,
+                clock,
+                inbox: Vec::new(),
+                turn_at: None,
+                paused_until: 0,
+                disk_free_at: 0,
+                disk_ms_max: 3,
+                peers: BTreeMap::new(),
+            };
+            simulation.machines.insert(id, machine);
+            simulation.start(id);
+        }
+        simulation.schedule(0, Event::Act);
+        simulation.schedule(500 * MILLISECOND, Event::LookAround);
+        simulation
+    }
+
+    fn config(&mut self, id: NodeId) -> Config {
+        let mut config = Config::new(id, self.random.next());
+        config.append_bytes_max = 40;
+        config.in_flight_messages_max = 4;
+        config.in_flight_bytes_max = 120;
+        config.lease = self.plan.lease.then_some(Lease { drift_max: DRIFT_MAX });
+        config.may_fall_silent = self.plan.silence;
+        config
+    }
+
+    fn start(&mut self, id: NodeId) {
+        // Over an election timeout two clocks part by less than the bound.
+        let clock = Clock {
+            started: self.now,
+            base: self.random.below(1000) * SECOND,
+            rate: self.random.between(960_000, 1_040_000),
+        };
+        let config = self.config(id);
+        let disk_ms_max = if self.is_calm { 3 } else { self.random.pick(&[1, 3, 3, 30, 300]).unwrap() };
+        let machine = self.machines.get_mut(&id).unwrap();
+        let Some(disk) = machine.disk.take() else { return };
+        machine.node = Some(Node::start(config, disk, clock.local(self.now)));
+        machine.incarnation += 1;
+        machine.clock = clock;
+        machine.turn_at = None;
+        machine.paused_until = 0;
+        machine.disk_free_at = self.now;
+        machine.disk_ms_max = disk_ms_max;
+        machine.peers.clear();
+        self.wake(id, self.now);
+    }
+
+    fn crash(&mut self, id: NodeId) {
+        let (whole, entries) = (self.random.below(4), self.random.below(5));
+        let is_torn = self.random.percent(50);
+        let machine = self.machines.get_mut(&id).unwrap();
+        machine.inbox.clear();
+        let Some(node) = machine.node.take() else { return };
+        let whole = usize::try_from(whole).unwrap();
+        machine.disk = Some(node.crash(whole, is_torn.then(|| usize::try_from(entries).unwrap())));
+    }
+
+    fn schedule(&mut self, after: u64, event: Event) {
+        self.scheduled += 1;
+        self.events.push(Reverse(Scheduled { at: self.now + after, number: self.scheduled, event }));
+    }
+
+    /// Makes sure that the node has a turn at `at`, or before.
+    fn wake(&mut self, id: NodeId, at: u64) {
+        let machine = self.machines.get_mut(&id).unwrap();
+        let at = at.max(self.now).max(machine.paused_until);
+        if machine.node.is_some() && machine.turn_at.is_none_or(|turn_at| at < turn_at) {
+            machine.turn_at = Some(at);
+            let incarnation = machine.incarnation;
+            self.schedule(at - self.now, Event::Turn { id, incarnation });
+        }
+    }
+
+    /// Something waits for the node's next turn, which may be a while.
+    fn give(&mut self, id: NodeId, waiting: Waiting) {
+        let machine = self.machines.get_mut(&id).unwrap();
+        if machine.node.is_some() {
+            machine.inbox.push(waiting);
+            let at = self.now + self.random.below(2 * MILLISECOND);
+            self.wake(id, at);
+        }
+    }
+
+    fn run_until(&mut self, end: u64) {
+        while self.events.peek().is_some_and(|Reverse(next)| next.at <= end) {
+            let Reverse(next) = self.events.pop().unwrap();
+            self.now = next.at;
+            self.happen(next.event);
+        }
+        self.now = end;
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Turn { id, incarnation } => {
+                let machine = self.machines.get_mut(&id).unwrap();
+                if machine.incarnation == incarnation && machine.turn_at == Some(self.now) && machine.node.is_some() {
+                    machine.turn_at = None;
+                    if machine.paused_until > self.now {
+                        self.wake(id, self.now);
+                    } else {
+                        self.turn(id);
+                    }
+                }
+            }
+            Event::Deliver(envelope) => {
+                if !self.cut.contains(&(envelope.from, envelope.to)) && self.machines.contains_key(&envelope.to) {
+                    self.give(envelope.to, Waiting::Envelope(envelope));
+                }
+            }
+            Event::Written { id, incarnation } => {
+                if self.machines[&id].incarnation == incarnation {
+                    self.give(id, Waiting::Write);
+                }
+            }
+            Event::SnapshotArrives { from, incarnation, to, snapshot } => {
+                let is_there = self.machines[&from].incarnation == incarnation && self.machines[&from].node.is_some();
+                let is_lost = self.cut.contains(&(from, to)) || !self.is_calm && self.random.percent(20);
+                if is_there && !is_lost {
+                    self.give(to, Waiting::Install(snapshot));
+                }
+                if is_there {
+                    self.give(from, Waiting::Core(Input::SnapshotEnded { to }));
+                }
+            }
+            Event::LookAround => {
+                self.look_around();
+                self.schedule(500 * MILLISECOND, Event::LookAround);
+            }
+            Event::Act => {
+                if !self.is_calm {
+                    self.act();
+                    let after = self.random.below(self.plan.act_ms_max * MILLISECOND);
+                    self.schedule(after, Event::Act);
+                }
+            }
+        }
+    }
+
+    /// Nodes notice who is there, as the beats between their cores would tell them.
+    fn look_around(&mut self) {
+        let ids: Vec<_> = self.machines.keys().copied().collect();
+        for id in &ids {
+            for peer in ids.iter().filter(|peer| *peer != id) {
+                let there = &self.machines[peer];
+                let is_cut = self.cut.contains(&(*id, *peer)) || self.cut.contains(&(*peer, *id));
+                let seen = (there.node.is_some() && !is_cut, there.incarnation);
+                let machine = self.machines.get_mut(id).unwrap();
+                let known = machine.peers.insert(*peer, seen).unwrap_or((true, seen.1));
+                if known.0 && (!seen.0 || known.1 != seen.1) {
+                    self.give(*id, Waiting::Core(Input::PeerDown(*peer)));
+                }
+                if seen.0 && known != seen {
+                    self.give(*id, Waiting::Core(Input::PeerUp(*peer)));
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, id: NodeId) {
+        let machine = self.machines.get_mut(&id).unwrap();
+        let now = machine.clock.local(self.now);
+        let node = machine.node.as_mut().unwrap();
+        let before = Before::of(node);
+        if node.raft.next_tick().is_some_and(|tick| tick <= now) {
+            let _ = node.input(now, Input::Tick);
+        }
+        for waiting in std::mem::take(&mut machine.inbox) {
+            match waiting {
+                Waiting::Core(input) => drop(node.input(now, input)),
+                Waiting::Propose => {
+                    self.payloads += 1;
+                    let bytes = u32::try_from(self.random.between(1, 30)).unwrap();
+                    let _ = node.propose(now, self.payloads, bytes);
+                }
+                Waiting::Read(read) => {
+                    if node.input(now, Input::Read(read)).is_ok() {
+                        self.history.read_begins(read);
+                    }
+                }
+                Waiting::Envelope(envelope) => node.receive(now, envelope),
+                Waiting::Write => {
+                    let id: PersistId = node.finish_write().unwrap_or_default();
+                    let _ = node.input(now, Input::Stored(id));
+                }
+                Waiting::Truncate => {
+                    let through = self.random.below(node.applied.0 + 1);
+                    node.truncate(now, LogIndex(through));
+                }
+                Waiting::Install(snapshot) => drop(node.install(now, snapshot)),
+            }
+        }
+        let turn = node.end_turn(now);
+        let tick = node.raft.next_tick();
+        let mut history = std::mem::take(&mut self.history);
+        history.check(self, id, before, &turn);
+        self.history = history;
+        self.counts.turns += 1;
+        self.counts.reads += turn.reads.len() as u64;
+        self.carry_out(id, turn);
+        if let Some(tick) = tick {
+            let at = self.machines[&id].clock.global(tick).max(self.now + MILLISECOND / 10);
+            self.wake(id, at);
+        }
+    }
+
+    fn carry_out(&mut self, id: NodeId, turn: Turn) {
+        let machine = self.machines.get_mut(&id).unwrap();
+        let incarnation = machine.incarnation;
+        if turn.is_written {
+            let took = self.random.below(machine.disk_ms_max * MILLISECOND);
+            machine.disk_free_at = machine.disk_free_at.max(self.now) + took;
+            let after = machine.disk_free_at - self.now;
+            self.schedule(after, Event::Written { id, incarnation });
+        }
+        for to in turn.snapshots {
+            let snapshot = self.machines[&id].node.as_ref().unwrap().snapshot();
+            let after = self.random.between(10, 400) * MILLISECOND;
+            self.schedule(after, Event::SnapshotArrives { from: id, incarnation, to, snapshot });
+        }
+        for envelope in turn.envelopes {
+            self.send(Envelope { from: id, ..envelope });
+        }
+    }
+
+    fn send(&mut self, envelope: Envelope) {
+        if self.cut.contains(&(envelope.from, envelope.to)) || self.random.percent(self.weather.lost_percent) {
+            return;
+        }
+        let copies = if self.random.percent(self.weather.doubled_percent) { 2 } else { 1 };
+        for _ in 0..copies {
+            let is_late = self.random.percent(self.weather.late_percent);
+            let max = if is_late { self.weather.late_ms_max } else { self.weather.delay_ms_max };
+            let after = self.random.below(max * MILLISECOND);
+            self.schedule(after, Event::Deliver(envelope.clone()));
+        }
+    }
+
+    fn ids(&self) -> Vec<NodeId> {
+        self.machines.keys().copied().collect()
+    }
+
+    fn leaders(&self) -> Vec<NodeId> {
+        self.running().filter(|(_, node)| node.raft.is_leader()).map(|(id, _)| id).collect()
+    }
+
+    /// Somebody who believes to lead, mostly; else anybody.
+    fn target(&mut self) -> NodeId {
+        let leaders = self.leaders();
+        let ids = self.ids();
+        let is_any = self.random.percent(10);
+        self.random.pick(&leaders).filter(|_| !is_any).or_else(|| self.random.pick(&ids)).unwrap()
+    }
+
+    /// One thing that a client, an operator or bad luck does.
+    fn act(&mut self) {
+        let ids = self.ids();
+        let any = self.random.pick(&ids).unwrap();
+        let other = self.random.pick(&ids).unwrap();
+        let target = self.target();
+        match self.random.below(100) {
+            0..30 => {
+                for _ in 0..self.random.between(1, 6) {
+                    self.give(target, Waiting::Propose);
+                }
+            }
+            30..55 => {
+                for leader in self.leaders() {
+                    self.reads += 1;
+                    self.give(leader, Waiting::Read(ReadId(self.reads)));
+                }
+            }
+            55..59 => self.give(any, Waiting::Truncate),
+            59..62 => self.give(target, Waiting::Core(Input::Transfer { to: other })),
+            62..65 => self.give(any, Waiting::Core(Input::Campaign)),
+            65..70 if self.plan.changes => self.change(target),
+            65..70 => {}
+            70..74 => self.crash(any),
+            74..81 => self.start(any),
+            81..84 => drop(self.cut.insert((any, other))),
+            84..86 => self.isolate(target),
+            86..90 => self.cut.clear(),
+            90..92 => {
+                let until = self.now + self.random.below(2500) * MILLISECOND;
+                self.machines.get_mut(&any).unwrap().paused_until = until;
+            }
+            92..94 => self.change_weather(),
+            94..96 => {
+                let disk_ms_max = self.random.pick(&[1, 3, 30, 300, 1500]).unwrap();
+                self.machines.get_mut(&any).unwrap().disk_ms_max = disk_ms_max;
+            }
+            96..98 => self.give(target, Waiting::Core(Input::Unreachable(other))),
+            _ => {
+                self.give(any, Waiting::Core(Input::PeerDown(other)));
+                let incarnation = self.machines[&other].incarnation;
+                self.machines.get_mut(&any).unwrap().peers.insert(other, (false, incarnation));
+            }
+        }
+    }
+
+    fn isolate(&mut self, node: NodeId) {
+        // In one of the two directions, or in both.
+        let (is_deaf, is_mute) =
+            [(true, true), (true, false), (false, true)][usize::try_from(self.random.below(3)).unwrap()];
+        // With somebody on its side, sometimes.
+        let ids = self.ids();
+        let friend = if self.random.percent(40) { self.random.pick(&ids) } else { None };
+        let side = |id: NodeId| id == node || Some(id) == friend;
+        for inside in ids.iter().copied().filter(|id| side(*id)) {
+            for outside in ids.iter().copied().filter(|id| !side(*id)) {
+                if is_mute {
+                    self.cut.insert((inside, outside));
+                }
+                if is_deaf {
+                    self.cut.insert((outside, inside));
+                }
+            }
+        }
+    }
+
+    fn change_weather(&mut self) {
+        self.weather = match self.random.below(4) {
+            0 => CALM,
+            1 => {
+                Weather { lost_percent: 10, doubled_percent: 10, late_percent: 10, delay_ms_max: 10, late_ms_max: 500 }
+            }
+            2 => Weather { lost_percent: 2, doubled_percent: 30, late_percent: 30, delay_ms_max: 5, late_ms_max: 3000 },
+            _ => Weather { lost_percent: 40, doubled_percent: 5, late_percent: 5, delay_ms_max: 50, late_ms_max: 1000 },
+        };
+    }
+
+    fn change(&mut self, target: NodeId) {
+        let mut voters = BTreeSet::new();
+        let mut learners = BTreeSet::new();
+        for id in self.ids() {
+            match self.random.below(10) {
+                0..6 => drop(voters.insert(id)),
+                6..8 => drop(learners.insert(id)),
+                _ => {}
+            }
+        }
+        if let Ok(membership) = Membership::new(voters, learners) {
+            self.give(target, Waiting::Core(Input::ChangeMembership(membership)));
+        }
+    }
+
+    /// The faults end: a leader is found, all come to the same, and clients are served again. Then perhaps the leader dies, once all is silent.
+    fn finish(&mut self) {
+        self.is_calm = true;
+        self.cut.clear();
+        self.weather = CALM;
+        for id in self.ids() {
+            self.start(id);
+            let machine = self.machines.get_mut(&id).unwrap();
+            machine.paused_until = 0;
+            machine.disk_ms_max = 3;
+            self.wake(id, self.now);
+        }
+        self.settle("after the faults ended");
+        if self.random.percent(50) {
+            self.run_until(self.now + 5 * SECOND);
+            self.settle("after a while of silence");
+            let leader = self.settled_leader().expect("it has settled");
+            if self.can_do_without(leader) {
+                self.crash(leader);
+                self.settle("after the leader died");
+            }
+        }
+        self.serve();
+    }
+
+    fn can_do_without(&self, leader: NodeId) -> bool {
+        let membership = self.node(leader).unwrap().raft.membership();
+        let left = membership.voters().iter().filter(|id| **id != leader && self.machines[*id].node.is_some()).count();
+        left * 2 > membership.voters().len()
+    }
+
+    fn settle(&mut self, when: &str) {
+        let deadline = self.now + 10 * SECOND;
+        while self.settled_leader().is_none() {
+            assert!(
+                self.now < deadline,
+                "liveness: ten seconds {when} the group has not settled:\n{}",
+                self.describe()
+            );
+            self.run_until(self.now + 50 * MILLISECOND);
+        }
+    }
+
+    /// The leader, if there is one whose members that run have all that it has, committed.
+    fn settled_leader(&self) -> Option<NodeId> {
+        let leaders = self.leaders();
+        let (id, leader) = leaders
+            .iter()
+            .map(|id| (*id, self.node(*id).unwrap()))
+            .max_by_key(|(_, node)| node.raft.hard_state().term)?;
+        let last = leader.raft.log().last();
+        let membership = leader.raft.membership();
+        let has_all = |member: NodeId| {
+            self.node(member).is_none_or(|node| node.raft.log().last() == last && node.applied == last.index)
+        };
+        let is_settled = last.term == leader.raft.hard_state().term
+            && membership.is_voter(id)
+            && !membership.is_joint()
+            && membership.nodes().all(has_all);
+        is_settled.then_some(id)
+    }
+
+    /// A proposal is committed, a read answered.
+    fn serve(&mut self) {
+        let deadline = self.now + 5 * SECOND;
+        let (committed, reads) = (self.history.committed(), self.counts.reads);
+        while self.history.committed() <= committed || self.counts.reads == reads {
+            assert!(self.now < deadline, "liveness: clients are not served:\n{}", self.describe());
+            for leader in self.leaders() {
+                self.reads += 1;
+                self.give(leader, Waiting::Propose);
+                self.give(leader, Waiting::Read(ReadId(self.reads)));
+            }
+            self.run_until(self.now + 100 * MILLISECOND);
+        }
+    }
+
+    fn describe(&self) -> String {
+        let describe = |machine: &Machine| match &machine.node {
+            None => format!("node {} is down\n", machine.id),
+            Some(node) => format!(
+                "node {}: {:?}, last {}, committed {}, truncated {}, members {}, next tick {:?} at {:?}, {:?}\n",
+                machine.id,
+                node.raft.status(),
+                node.raft.log().last(),
+                node.raft.log().committed(),
+                node.raft.log().truncated(),
+                node.raft.membership(),
+                node.raft.next_tick(),
+                machine.clock.local(self.now),
+                node.raft
+                    .followers()
+                    .map(|(id, progress)| (id.0, progress.state(), progress.next().0))
+                    .collect::<Vec<_>>()
+            ),
+        };
+        self.machines.values().map(describe).collect()
+    }
+}
