@@ -24,11 +24,11 @@ struct Committed {
 }
 
 /// How a node was before its turn.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Before {
     pub(crate) is_leader: bool,
     pub(crate) term: Term,
-    pub(crate) membership_index: LogIndex,
+    pub(crate) membership: (LogIndex, Membership),
 }
 
 impl Before {
@@ -36,7 +36,7 @@ impl Before {
         Self {
             is_leader: node.raft.is_leader(),
             term: node.raft.hard_state().term,
-            membership_index: node.raft.log().membership_index(),
+            membership: (node.raft.log().membership_index(), node.raft.membership().clone()),
         }
     }
 }
@@ -79,7 +79,7 @@ impl History {
         if node.raft.is_leader() {
             self.check_leader(id, node);
         }
-        self.check_commit(replicas, id, before, turn);
+        self.check_commit(replicas, id, &before, turn);
         for envelope in &turn.envelopes {
             self.check_message(replicas, id, node, envelope);
         }
@@ -105,7 +105,10 @@ impl History {
     fn check_leader(&mut self, id: NodeId, node: &Node) {
         let term = node.raft.hard_state().term;
         let leader = *self.leaders.entry(term).or_insert_with(|| {
-            assert!(node.raft.membership().is_voter(id), "node {id} was elected and is no voter");
+            // One that is being removed may lead once more.
+            let log = node.raft.log();
+            let may_lead = (log.committed().0..=log.last().index.0).any(|at| log.membership_at(LogIndex(at)).is_voter(id));
+            assert!(may_lead, "node {id} was elected and is no voter of {}", log.membership());
             for (index, committed) in (1..).map(LogIndex).zip(&self.committed) {
                 assert!(
                     committed.by >= term || has(node, index, committed.entry.info.term),
@@ -118,7 +121,7 @@ impl History {
         assert_eq!(leader, id, "two leaders in term {term}");
     }
 
-    fn check_commit(&mut self, replicas: &impl Replicas, id: NodeId, before: Before, turn: &Turn) {
+    fn check_commit(&mut self, replicas: &impl Replicas, id: NodeId, before: &Before, turn: &Turn) {
         let node = replicas.node(id).expect("it has just had a turn");
         let known = self.committed();
         for (index, entry) in &turn.applied {
@@ -138,16 +141,19 @@ impl History {
         let by = self.committed.last().expect("one was added").by;
         assert_eq!(entry.info.term, by, "node {id} commits {index}, an entry of an earlier term, by counting");
         let position = LogPosition { term: by, index: *index };
-        let mut memberships = vec![node.raft.log().membership_at(*index)];
-        if node.raft.log().membership_index() == before.membership_index {
-            memberships.push(node.raft.membership());
-        }
-        for membership in memberships {
-            let is_there = |member| replicas.disk(member).is_some_and(|disk| disk.holds(position));
-            assert!(
-                is_quorum(membership, is_there),
-                "node {id} commits {position}, which no quorum of {membership} has"
-            );
+        let is_stored = |membership: &Membership, position: LogPosition| {
+            is_quorum(membership, |member| replicas.disk(member).is_some_and(|disk| disk.holds(position)))
+        };
+        let membership = node.raft.membership();
+        let is_change_new = node.raft.log().membership_index() != before.membership.0;
+        assert!(
+            is_stored(membership, position) || is_change_new && is_stored(&before.membership.1, position),
+            "node {id} commits {position}, which no quorum of {membership} has on disk"
+        );
+        // The second step of a change counts once the first is committed by both sets.
+        if is_change_new && before.membership.1.is_joint() && !membership.is_joint() {
+            let joint = LogPosition { term: node.log.term_at(before.membership.0).unwrap_or(by), index: before.membership.0 };
+            assert!(is_stored(&before.membership.1, joint), "node {id} ends {} before {joint} is stored", before.membership.1);
         }
         for (later, leader) in replicas.running().filter(|(_, other)| other.raft.is_leader()) {
             let term = leader.raft.hard_state().term;

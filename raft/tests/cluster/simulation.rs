@@ -432,6 +432,7 @@ impl Simulation {
             }
         }
         let turn = node.end_turn(now);
+        if std::env::var("TRACE").is_ok() { println!("{} node {id} {:?} last {} stored {} commit {} mem {} at {} {turn:?}", self.now, node.raft.status().role, node.raft.log().last(), node.raft.log().stored(), node.raft.log().committed(), node.raft.membership(), node.raft.log().membership_index()); }
         let tick = node.raft.next_tick();
         let mut history = std::mem::take(&mut self.history);
         history.check(self, id, before, &turn);
@@ -450,18 +451,24 @@ impl Simulation {
         let incarnation = machine.incarnation;
         if turn.is_written {
             let took = self.random.below(machine.disk_ms_max * MILLISECOND);
-            machine.disk_free_at = machine.disk_free_at.max(self.now) + took;
+            machine.disk_free_at = machine.disk_free_at.max(self.now + took);
             let after = machine.disk_free_at - self.now;
             self.schedule(after, Event::Written { id, incarnation });
         }
         for to in turn.snapshots {
-            let snapshot = self.machines[&id].node.as_ref().unwrap().snapshot();
-            let after = self.random.between(10, 400) * MILLISECOND;
-            self.schedule(after, Event::SnapshotArrives { from: id, incarnation, to, snapshot });
+            self.send_snapshot(id, to);
         }
         for envelope in turn.envelopes {
             self.send(Envelope { from: id, ..envelope });
         }
+    }
+
+    /// Some are on their way from an earlier leader when a later one sends entries: they come when nobody asked any more.
+    fn send_snapshot(&mut self, from: NodeId, to: NodeId) {
+        let Machine { node: Some(node), incarnation, .. } = &self.machines[&from] else { return };
+        let (snapshot, incarnation) = (node.snapshot(), *incarnation);
+        let after = self.random.between(1, 400) * MILLISECOND;
+        self.schedule(after, Event::SnapshotArrives { from, incarnation, to, snapshot });
     }
 
     fn send(&mut self, envelope: Envelope) {
@@ -530,7 +537,8 @@ impl Simulation {
                 let disk_ms_max = self.random.pick(&[1, 3, 30, 300, 1500]).unwrap();
                 self.machines.get_mut(&any).unwrap().disk_ms_max = disk_ms_max;
             }
-            96..98 => self.give(target, Waiting::Core(Input::Unreachable(other))),
+            96 => self.give(target, Waiting::Core(Input::Unreachable(other))),
+            97 => self.send_snapshot(target, other),
             _ => {
                 self.give(any, Waiting::Core(Input::PeerDown(other)));
                 let incarnation = self.machines[&other].incarnation;
