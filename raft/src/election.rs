@@ -31,13 +31,18 @@ impl Candidate {
 }
 
 impl Raft {
-    /// When a follower stands up that hears nothing from `now` on. Who decides alone need not wait for anybody.
+    /// When a follower stands up that knows no leader from `now` on. Who decides alone need not wait for anybody.
     pub(crate) fn election_deadline(config: &Config, log: &RaftLog, random: &mut Random, now: Time) -> Time {
         if log.membership().is_sole_voter(config.node) {
             return now;
         }
         let spread = u64::try_from(config.election_spread.as_nanos()).unwrap_or(u64::MAX);
         now.after(config.election_timeout + Duration::from_nanos(random.below(spread)))
+    }
+
+    /// When a leader, a candidate or an election was waited for long enough from `now` on. Even who decides alone waits for a leader that is being removed.
+    pub(crate) fn patience_ends(&mut self, now: Time) -> Time {
+        now.after(self.config.election_timeout + self.random_spread())
     }
 
     pub(crate) fn random_spread(&mut self) -> Duration {
@@ -75,7 +80,7 @@ impl Raft {
             }
             return;
         }
-        if self.abstains(now) && !self.log.membership().is_sole_voter(self.config.node) {
+        if self.abstains(now) {
             let later = self.abstains_until.after(self.random_spread());
             match &mut self.role {
                 Role::Follower(follower) => follower.deadline = later,
@@ -110,7 +115,7 @@ impl Raft {
     fn campaign(&mut self, now: Time, kind: VoteKind) {
         let node = self.config.node;
         // Even who decides alone waits: for its own vote to be stored. Asking again before that would never end.
-        let deadline = now.after(self.config.election_timeout + self.random_spread());
+        let deadline = self.patience_ends(now);
         let term = self.hard_state.term.next();
         let mut votes = Vec::new();
         if kind == VoteKind::Pre {
@@ -205,7 +210,7 @@ impl Raft {
             return;
         }
         self.hard_state.vote = Some(from);
-        let deadline = Self::election_deadline(&self.config, &self.log, &mut self.random, now);
+        let deadline = self.patience_ends(now);
         if let Role::Follower(follower) = &mut self.role {
             follower.deadline = deadline;
         }

@@ -63,7 +63,7 @@ impl Raft {
             );
             self.become_follower(now, append.term, Some(from));
         }
-        let deadline = Self::election_deadline(&self.config, &self.log, &mut self.random, now);
+        let deadline = self.patience_ends(now);
         let Role::Follower(follower) = &mut self.role else { unreachable!("it follows now") };
         assert!(
             follower.leader.is_none_or(|leader| leader == from),
