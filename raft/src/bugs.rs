@@ -69,8 +69,6 @@ bugs! {
     JointCountsNewVotersOnly = "joint-counts-new-voters-only",
     /// A membership change takes effect without the joint step.
     MembershipSkipsJoint = "membership-skips-joint",
-    /// A membership change does not wait for an entry of the leader's term.
-    ChangeBeforeOwnTerm = "change-before-own-term",
     /// A membership change does not wait for the one before.
     ChangeDuringChange = "change-during-change",
     /// A membership change that was cut from the log stays in force.

@@ -153,7 +153,7 @@ impl Raft {
         let committed = self.log.committed();
         let first_of_term = self.leading(now)?.first_of_term;
         // Two changes under way could have quorums that do not meet (Ongaro, raft-dev, 2015).
-        if committed < first_of_term && !bugs::is_planted(Bug::ChangeBeforeOwnTerm) {
+        if committed < first_of_term {
             return Err(Refused::NotReady);
         }
         let is_under_way = self.log.membership_index() > committed || self.log.membership().is_joint();

@@ -314,7 +314,6 @@ mod tests {
 
     use super::*;
 
-
     fn entry(term: u64) -> EntryInfo {
         EntryInfo { term: Term(term), bytes: 10, membership: None }
     }

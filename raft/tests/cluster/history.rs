@@ -107,7 +107,8 @@ impl History {
         let leader = *self.leaders.entry(term).or_insert_with(|| {
             // One that is being removed may lead once more.
             let log = node.raft.log();
-            let may_lead = (log.committed().0..=log.last().index.0).any(|at| log.membership_at(LogIndex(at)).is_voter(id));
+            let may_lead =
+                (log.committed().0..=log.last().index.0).any(|at| log.membership_at(LogIndex(at)).is_voter(id));
             assert!(may_lead, "node {id} was elected and is no voter of {}", log.membership());
             for (index, committed) in (1..).map(LogIndex).zip(&self.committed) {
                 assert!(
@@ -152,8 +153,13 @@ impl History {
         );
         // The second step of a change counts once the first is committed by both sets.
         if is_change_new && before.membership.1.is_joint() && !membership.is_joint() {
-            let joint = LogPosition { term: node.log.term_at(before.membership.0).unwrap_or(by), index: before.membership.0 };
-            assert!(is_stored(&before.membership.1, joint), "node {id} ends {} before {joint} is stored", before.membership.1);
+            let joint =
+                LogPosition { term: node.log.term_at(before.membership.0).unwrap_or(by), index: before.membership.0 };
+            assert!(
+                is_stored(&before.membership.1, joint),
+                "node {id} ends {} before {joint} is stored",
+                before.membership.1
+            );
         }
         for (later, leader) in replicas.running().filter(|(_, other)| other.raft.is_leader()) {
             let term = leader.raft.hard_state().term;

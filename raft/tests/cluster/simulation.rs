@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use corelode_raft::{Config, Input, Lease, LogIndex, Membership, NodeId, PersistId, ReadId, Time};
+use corelode_raft::{Config, Input, Lease, LogIndex, Membership, Message, NodeId, PersistId, ReadId, Time};
 
 use super::history::{Before, History, Replicas};
 use super::node::{Disk, Envelope, Node, Snapshot, Turn};
@@ -144,12 +144,58 @@ struct Weather {
 
 const CALM: Weather = Weather { lost_percent: 0, doubled_percent: 0, late_percent: 0, delay_ms_max: 2, late_ms_max: 2 };
 
+/// What clients, operators and bad luck do.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Propose,
+    Read,
+    Truncate,
+    Transfer,
+    Campaign,
+    Change,
+    Crash,
+    Start,
+    Cut,
+    Isolate,
+    Coup,
+    Heal,
+    Pause,
+    Weather,
+    Disk,
+    Unreachable,
+    Snapshot,
+    Suspect,
+}
+
+/// How often each is done, about.
+const ACTS: &[(Act, u64)] = &[
+    (Act::Propose, 30),
+    (Act::Read, 25),
+    (Act::Truncate, 4),
+    (Act::Transfer, 3),
+    (Act::Campaign, 2),
+    (Act::Change, 4),
+    (Act::Crash, 4),
+    (Act::Start, 7),
+    (Act::Cut, 3),
+    (Act::Isolate, 2),
+    (Act::Coup, 2),
+    (Act::Heal, 4),
+    (Act::Pause, 2),
+    (Act::Weather, 2),
+    (Act::Disk, 2),
+    (Act::Unreachable, 1),
+    (Act::Snapshot, 1),
+    (Act::Suspect, 2),
+];
+
 /// What a seed decides for the whole run.
 struct Plan {
     lease: bool,
     silence: bool,
     act_ms_max: u64,
-    changes: bool,
+    /// Each seed does some things often and others never: what is rare beside everything else is found where it is alone.
+    weights: Vec<(Act, u64)>,
     duration: u64,
 }
 
@@ -212,7 +258,10 @@ impl Simulation {
             lease: random.percent(40),
             silence: random.percent(40),
             act_ms_max: [10, 40, 200][usize::try_from(random.below(3)).unwrap()],
-            changes: random.percent(60),
+            weights: ACTS
+                .iter()
+                .map(|(act, weight)| (*act, weight * random.pick(&[0, 1, 1, 4]).unwrap() + 1))
+                .collect(),
             duration: random.between(3, 16) * SECOND,
         };
         let mut simulation = Self {
@@ -345,6 +394,11 @@ impl Simulation {
                 }
             }
             Event::Deliver(envelope) => {
+                if matches!(envelope.message, Message::TimeoutNow { .. }) && !self.is_calm && self.random.percent(20) {
+                    // A leader goes deaf at the moment at which its successor is told.
+                    let others = self.ids().into_iter().filter(|id| *id != envelope.from);
+                    self.cut.extend(others.map(|id| (id, envelope.from)));
+                }
                 if !self.cut.contains(&(envelope.from, envelope.to)) && self.machines.contains_key(&envelope.to) {
                     self.give(envelope.to, Waiting::Envelope(envelope));
                 }
@@ -403,7 +457,9 @@ impl Simulation {
         let now = machine.clock.local(self.now);
         let node = machine.node.as_mut().unwrap();
         let before = Before::of(node);
-        if node.raft.next_tick().is_some_and(|tick| tick <= now) {
+        // A server that was stopped may see what waits for it before it sees the time.
+        let is_tick_first = self.random.percent(50);
+        if is_tick_first && node.raft.next_tick().is_some_and(|tick| tick <= now) {
             let _ = node.input(now, Input::Tick);
         }
         for waiting in std::mem::take(&mut machine.inbox) {
@@ -421,7 +477,10 @@ impl Simulation {
                 }
                 Waiting::Envelope(envelope) => node.receive(now, envelope),
                 Waiting::Write => {
-                    let id: PersistId = node.finish_write().unwrap_or_default();
+                    let mut id: PersistId = node.finish_write().unwrap_or_default();
+                    while self.random.percent(20) {
+                        id = node.finish_write().unwrap_or(id);
+                    }
                     let _ = node.input(now, Input::Stored(id));
                 }
                 Waiting::Truncate => {
@@ -431,8 +490,22 @@ impl Simulation {
                 Waiting::Install(snapshot) => drop(node.install(now, snapshot)),
             }
         }
+        if !is_tick_first && node.raft.next_tick().is_some_and(|tick| tick <= now) {
+            let _ = node.input(now, Input::Tick);
+        }
         let turn = node.end_turn(now);
-        if std::env::var("TRACE").is_ok() { println!("{} node {id} {:?} last {} stored {} commit {} mem {} at {} {turn:?}", self.now, node.raft.status().role, node.raft.log().last(), node.raft.log().stored(), node.raft.log().committed(), node.raft.membership(), node.raft.log().membership_index()); }
+        if std::env::var("TRACE").is_ok() {
+            println!(
+                "{} node {id} {:?} last {} stored {} commit {} mem {} at {} {turn:?}",
+                self.now,
+                node.raft.status().role,
+                node.raft.log().last(),
+                node.raft.log().stored(),
+                node.raft.log().committed(),
+                node.raft.membership(),
+                node.raft.log().membership_index()
+            );
+        }
         let tick = node.raft.next_tick();
         let mut history = std::mem::take(&mut self.history);
         history.check(self, id, before, &turn);
@@ -477,7 +550,8 @@ impl Simulation {
         }
         let copies = if self.random.percent(self.weather.doubled_percent) { 2 } else { 1 };
         for _ in 0..copies {
-            let is_late = self.random.percent(self.weather.late_percent);
+            let is_handover = matches!(envelope.message, Message::TimeoutNow { .. });
+            let is_late = self.random.percent(self.weather.late_percent * if is_handover { 3 } else { 1 });
             let max = if is_late { self.weather.late_ms_max } else { self.weather.delay_ms_max };
             let after = self.random.below(max * MILLISECOND);
             self.schedule(after, Event::Deliver(envelope.clone()));
@@ -500,51 +574,77 @@ impl Simulation {
         self.random.pick(&leaders).filter(|_| !is_any).or_else(|| self.random.pick(&ids)).unwrap()
     }
 
-    /// One thing that a client, an operator or bad luck does.
+    /// One thing that a client, an operator or bad luck does. How often each happens is the seed's choice.
     fn act(&mut self) {
+        let total = self.plan.weights.iter().map(|(_, weight)| weight).sum();
+        let mut place = self.random.below(total);
+        let weights = &self.plan.weights;
+        let (act, _) =
+            weights.iter().find(|(_, weight)| place.checked_sub(*weight).map(|left| place = left).is_none()).unwrap();
+        let act = *act;
         let ids = self.ids();
         let any = self.random.pick(&ids).unwrap();
         let other = self.random.pick(&ids).unwrap();
         let target = self.target();
-        match self.random.below(100) {
-            0..30 => {
+        match act {
+            Act::Propose => {
                 for _ in 0..self.random.between(1, 6) {
                     self.give(target, Waiting::Propose);
                 }
             }
-            30..55 => {
-                for leader in self.leaders() {
-                    self.reads += 1;
-                    self.give(leader, Waiting::Read(ReadId(self.reads)));
+            Act::Read => self.read_everywhere(),
+            Act::Truncate => self.give(any, Waiting::Truncate),
+            Act::Transfer => self.give(target, Waiting::Core(Input::Transfer { to: other })),
+            Act::Campaign => self.give(any, Waiting::Core(Input::Campaign)),
+            Act::Change => {
+                for _ in 0..self.random.between(1, 3) {
+                    self.change(target);
                 }
             }
-            55..59 => self.give(any, Waiting::Truncate),
-            59..62 => self.give(target, Waiting::Core(Input::Transfer { to: other })),
-            62..65 => self.give(any, Waiting::Core(Input::Campaign)),
-            65..70 if self.plan.changes => self.change(target),
-            65..70 => {}
-            70..74 => self.crash(any),
-            74..81 => self.start(any),
-            81..84 => drop(self.cut.insert((any, other))),
-            84..86 => self.isolate(target),
-            86..90 => self.cut.clear(),
-            90..92 => {
+            Act::Crash => self.crash(any),
+            Act::Start => self.start(any),
+            Act::Cut => drop(self.cut.insert((any, other))),
+            Act::Isolate => self.isolate(target),
+            Act::Coup => self.coup(target),
+            Act::Heal => self.cut.clear(),
+            Act::Pause => {
                 let until = self.now + self.random.below(2500) * MILLISECOND;
                 self.machines.get_mut(&any).unwrap().paused_until = until;
             }
-            92..94 => self.change_weather(),
-            94..96 => {
+            Act::Weather => self.change_weather(),
+            Act::Disk => {
                 let disk_ms_max = self.random.pick(&[1, 3, 30, 300, 1500]).unwrap();
                 self.machines.get_mut(&any).unwrap().disk_ms_max = disk_ms_max;
             }
-            96 => self.give(target, Waiting::Core(Input::Unreachable(other))),
-            97 => self.send_snapshot(target, other),
-            _ => {
+            Act::Unreachable => self.give(target, Waiting::Core(Input::Unreachable(other))),
+            Act::Snapshot => self.send_snapshot(target, other),
+            Act::Suspect => {
                 self.give(any, Waiting::Core(Input::PeerDown(other)));
                 let incarnation = self.machines[&other].incarnation;
                 self.machines.get_mut(&any).unwrap().peers.insert(other, (false, incarnation));
             }
         }
+    }
+
+    fn read_everywhere(&mut self) {
+        for leader in self.leaders() {
+            self.reads += 1;
+            self.give(leader, Waiting::Read(ReadId(self.reads)));
+        }
+    }
+
+    /// The others are made to elect another leader at once, while this one does not hear of it.
+    fn coup(&mut self, leader: NodeId) {
+        self.isolate(leader);
+        let is_with_restart = self.random.percent(30);
+        for id in self.ids().into_iter().filter(|id| *id != leader) {
+            if is_with_restart {
+                self.crash(id);
+                self.start(id);
+            }
+            self.give(id, Waiting::Core(Input::Campaign));
+        }
+        self.read_everywhere();
     }
 
     fn isolate(&mut self, node: NodeId) {
