@@ -29,14 +29,18 @@ pub(crate) struct Before {
     pub(crate) is_leader: bool,
     pub(crate) term: Term,
     pub(crate) membership: (LogIndex, Membership),
+    /// The entry that began it, unless that is committed.
+    pub(crate) change: Option<LogPosition>,
 }
 
 impl Before {
     pub(crate) fn of(node: &Node) -> Self {
+        let change = node.raft.log().membership_index();
         Self {
             is_leader: node.raft.is_leader(),
             term: node.raft.hard_state().term,
-            membership: (node.raft.log().membership_index(), node.raft.membership().clone()),
+            membership: (change, node.raft.membership().clone()),
+            change: node.raft.log().position_at(change).filter(|change| change.index > node.raft.log().committed()),
         }
     }
 }
@@ -81,7 +85,7 @@ impl History {
         }
         self.check_commit(replicas, id, &before, turn);
         for envelope in &turn.envelopes {
-            self.check_message(replicas, id, node, envelope);
+            self.check_message(replicas, id, node, &before, envelope);
         }
         for read in &turn.reads {
             let floor = self.reads.remove(&read.id).expect("a read is answered once");
@@ -152,9 +156,8 @@ impl History {
             "node {id} commits {position}, which no quorum of {membership} has on disk"
         );
         // The second step of a change counts once the first is committed by both sets.
-        if is_change_new && before.membership.1.is_joint() && !membership.is_joint() {
-            let joint =
-                LogPosition { term: node.log.term_at(before.membership.0).unwrap_or(by), index: before.membership.0 };
+        if is_change_new && before.change.is_some() && before.membership.1.is_joint() && !membership.is_joint() {
+            let joint = before.change.expect("it was looked for");
             assert!(
                 is_stored(&before.membership.1, joint),
                 "node {id} ends {} before {joint} is stored",
@@ -170,7 +173,14 @@ impl History {
         }
     }
 
-    fn check_message(&mut self, replicas: &impl Replicas, id: NodeId, node: &Node, envelope: &Envelope) {
+    fn check_message(
+        &mut self,
+        replicas: &impl Replicas,
+        id: NodeId,
+        node: &Node,
+        before: &Before,
+        envelope: &Envelope,
+    ) {
         let disk = &node.disk;
         match &envelope.message {
             Message::VoteReply(VoteReply { is_pre: false, term, is_granted: true }) => {
@@ -185,6 +195,8 @@ impl History {
                 assert!(is_there, "node {id} stands for term {term} with {last}, which is not stored");
             }
             Message::AppendReply(AppendReply { term, outcome: AppendOutcome::Stored(index), .. }) => {
+                // Within the turn the term may have risen behind it.
+                assert!(*term >= before.term, "node {id} acknowledges {index} for term {term}, which was over before");
                 if *index > disk.snapshot.position.index {
                     assert!(disk.hard_state.term >= *term, "node {id} speaks for term {term}, which is not stored");
                     self.check_acknowledgement(replicas, id, envelope.to, *term, *index);

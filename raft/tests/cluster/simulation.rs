@@ -104,6 +104,8 @@ enum Event {
     SnapshotArrives { from: NodeId, incarnation: u64, to: NodeId, snapshot: Snapshot },
     LookAround,
     Act,
+    ReadEverywhere,
+    Uprising { against: NodeId },
 }
 
 struct Scheduled {
@@ -179,7 +181,7 @@ const ACTS: &[(Act, u64)] = &[
     (Act::Start, 7),
     (Act::Cut, 3),
     (Act::Isolate, 2),
-    (Act::Coup, 2),
+    (Act::Coup, 3),
     (Act::Heal, 4),
     (Act::Pause, 2),
     (Act::Weather, 2),
@@ -255,14 +257,14 @@ impl Simulation {
         let learner = (voters < nodes && random.percent(50)).then_some(NodeId(voters + 1));
         let initial = Membership::new((1..=voters).map(NodeId), learner).unwrap();
         let plan = Plan {
-            lease: random.percent(40),
+            lease: random.percent(50),
             silence: random.percent(40),
-            act_ms_max: [10, 40, 200][usize::try_from(random.below(3)).unwrap()],
+            act_ms_max: random.pick(&[20, 60, 200, 600]).unwrap(),
             weights: ACTS
                 .iter()
                 .map(|(act, weight)| (*act, weight * random.pick(&[0, 1, 1, 4]).unwrap() + 1))
                 .collect(),
-            duration: random.between(3, 16) * SECOND,
+            duration: random.between(4, 24) * SECOND,
         };
         let mut simulation = Self {
             now: 0,
@@ -394,10 +396,11 @@ impl Simulation {
                 }
             }
             Event::Deliver(envelope) => {
-                if matches!(envelope.message, Message::TimeoutNow { .. }) && !self.is_calm && self.random.percent(20) {
+                if matches!(envelope.message, Message::TimeoutNow { .. }) && !self.is_calm && self.random.percent(50) {
                     // A leader goes deaf at the moment at which its successor is told.
                     let others = self.ids().into_iter().filter(|id| *id != envelope.from);
                     self.cut.extend(others.map(|id| (id, envelope.from)));
+                    self.read_for_a_while();
                 }
                 if !self.cut.contains(&(envelope.from, envelope.to)) && self.machines.contains_key(&envelope.to) {
                     self.give(envelope.to, Waiting::Envelope(envelope));
@@ -422,6 +425,12 @@ impl Simulation {
                 self.look_around();
                 self.schedule(500 * MILLISECOND, Event::LookAround);
             }
+            Event::Uprising { against } => {
+                for id in self.ids().into_iter().filter(|id| *id != against) {
+                    self.give(id, Waiting::Core(Input::Campaign));
+                }
+            }
+            Event::ReadEverywhere => self.read_everywhere(),
             Event::Act => {
                 if !self.is_calm {
                     self.act();
@@ -551,8 +560,13 @@ impl Simulation {
         let copies = if self.random.percent(self.weather.doubled_percent) { 2 } else { 1 };
         for _ in 0..copies {
             let is_handover = matches!(envelope.message, Message::TimeoutNow { .. });
-            let is_late = self.random.percent(self.weather.late_percent * if is_handover { 3 } else { 1 });
-            let max = if is_late { self.weather.late_ms_max } else { self.weather.delay_ms_max };
+            let is_late = self.random.percent(self.weather.late_percent);
+            let max = match is_late {
+                // It may come when it was given up.
+                _ if is_handover && !self.is_calm && self.random.percent(40) => 3000,
+                true => self.weather.late_ms_max,
+                false => self.weather.delay_ms_max,
+            };
             let after = self.random.below(max * MILLISECOND);
             self.schedule(after, Event::Deliver(envelope.clone()));
         }
@@ -600,6 +614,9 @@ impl Simulation {
                 for _ in 0..self.random.between(1, 3) {
                     self.change(target);
                 }
+                if self.random.percent(25) {
+                    self.coup(target);
+                }
             }
             Act::Crash => self.crash(any),
             Act::Start => self.start(any),
@@ -633,6 +650,14 @@ impl Simulation {
         }
     }
 
+    /// Reads of all that believe to lead, while another may.
+    fn read_for_a_while(&mut self) {
+        for _ in 0..5 {
+            let after = self.random.below(1000) * MILLISECOND;
+            self.schedule(after, Event::ReadEverywhere);
+        }
+    }
+
     /// The others are made to elect another leader at once, while this one does not hear of it.
     fn coup(&mut self, leader: NodeId) {
         self.isolate(leader);
@@ -642,9 +667,13 @@ impl Simulation {
                 self.crash(id);
                 self.start(id);
             }
-            self.give(id, Waiting::Core(Input::Campaign));
         }
-        self.read_everywhere();
+        // Until all have left the one that they heard, they refuse each other.
+        for wave in 0..3 {
+            let after = wave * self.random.below(50) * MILLISECOND;
+            self.schedule(after, Event::Uprising { against: leader });
+        }
+        self.read_for_a_while();
     }
 
     fn isolate(&mut self, node: NodeId) {
@@ -710,18 +739,34 @@ impl Simulation {
             self.run_until(self.now + 5 * SECOND);
             self.settle("after a while of silence");
             let leader = self.settled_leader().expect("it has settled");
-            if self.can_do_without(leader) {
-                self.crash(leader);
-                self.settle("after the leader died");
-            }
+            self.kill(leader);
+            self.settle("after the leader died");
+        }
+        if self.random.percent(50) {
+            // Whoever is to lead dies before it hears of it, or just then.
+            let leader = self.settled_leader().expect("it has settled");
+            let voters = self.node(leader).unwrap().raft.membership().voters().to_vec();
+            let to = self.random.pick(&voters).unwrap();
+            self.give(leader, Waiting::Core(Input::Transfer { to }));
+            let end = self.now + self.random.below(5 * MILLISECOND);
+            self.run_until(end);
+            self.kill(to);
         }
         self.serve();
     }
 
-    fn can_do_without(&self, leader: NodeId) -> bool {
-        let membership = self.node(leader).unwrap().raft.membership();
-        let left = membership.voters().iter().filter(|id| **id != leader && self.machines[*id].node.is_some()).count();
-        left * 2 > membership.voters().len()
+    /// Crashes a node for good, if the others can do without it.
+    fn kill(&mut self, id: NodeId) {
+        let others = |voters: &[NodeId]| {
+            let left = voters.iter().filter(|other| **other != id && self.machines[*other].node.is_some()).count();
+            voters.is_empty() || left * 2 > voters.len()
+        };
+        let is_dispensable = self
+            .running()
+            .all(|(_, node)| others(node.raft.membership().voters()) && others(node.raft.membership().outgoing()));
+        if is_dispensable {
+            self.crash(id);
+        }
     }
 
     fn settle(&mut self, when: &str) {
