@@ -57,6 +57,8 @@ bugs! {
     ReadBeforeOwnTerm = "read-before-own-term",
     /// A round that began before the read counts for it.
     ReadCountsEarlierRound = "read-counts-earlier-round",
+    /// The answer to a message of an earlier term names that message's round.
+    EarlierTermsRoundAnswered = "earlier-terms-round-answered",
     /// A leader that lost its followers does not step down, and its lease does not end.
     LeaseNeverEnds = "lease-never-ends",
     /// The lease of a leader lasts though it has told another to campaign.

@@ -50,8 +50,10 @@ impl Raft {
     /// Takes a leader's entries, and answers once they are stored.
     pub(crate) fn append_entries(&mut self, now: Time, from: NodeId, append: &Append) -> Accepted {
         if append.term < self.hard_state.term {
-            // A leader that was deposed without knowing steps down when it sees the term.
-            self.reply(from, append.round, AppendOutcome::Stored(LogIndex(0)), false);
+            // A leader that was deposed without knowing steps down when it sees the term. It may lead again by now, in this term: the round that it named
+            // is one of its earlier term, and answers nothing.
+            let round = if bugs::is_planted(Bug::EarlierTermsRoundAnswered) { append.round } else { Round(0) };
+            self.reply(from, round, AppendOutcome::Stored(LogIndex(0)), false);
             return Accepted::Noted;
         }
         if append.term > self.hard_state.term || !matches!(self.role, Role::Follower(_)) {
