@@ -3,6 +3,7 @@
 //! - **Election safety:** at most one leader a term, a voter, and one vote of each node a term.
 //! - **Log matching:** an entry of an index and term has one content, and one entry before it, in all logs.
 //! - **Durability:** votes, requests for votes and acknowledgements leave only after what they speak of is on the disk.
+//! - **Rounds:** nobody answers a round that has not begun.
 //! - **Commit:** a leader commits an entry of its term that a quorum has on disk; nobody else commits anything new.
 //! - **Leader completeness:** what is committed is in the log of every leader of a later term.
 //! - **State machine safety:** all apply the same entries in the same order.
@@ -11,8 +12,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use corelode_raft::{
-    Append, AppendOutcome, AppendReply, LogIndex, LogPosition, Membership, Message, NodeId, ReadId, RoleKind, Term,
-    VoteKind, VoteReply, VoteRequest,
+    Append, AppendOutcome, AppendReply, LogIndex, LogPosition, Membership, Message, NodeId, ReadId, RoleKind, Round,
+    Term, VoteKind, VoteReply, VoteRequest,
 };
 
 use super::node::{Disk, Entry, Envelope, Node, Turn};
@@ -64,6 +65,8 @@ pub(crate) struct History {
     entries: HashMap<LogPosition, (Term, Entry)>,
     committed: Vec<Committed>,
     reads: HashMap<ReadId, LogIndex>,
+    /// The newest round of each term.
+    rounds: HashMap<Term, Round>,
 }
 
 impl History {
@@ -109,10 +112,10 @@ impl History {
     fn check_leader(&mut self, id: NodeId, node: &Node) {
         let term = node.raft.hard_state().term;
         let leader = *self.leaders.entry(term).or_insert_with(|| {
-            // One that is being removed may lead once more.
+            // One that is being removed may lead once more, even when it hears while it stands that it is.
             let log = node.raft.log();
-            let may_lead =
-                (log.committed().0..=log.last().index.0).any(|at| log.membership_at(LogIndex(at)).is_voter(id));
+            let mut indexes = (log.truncated().index.0..=log.last().index.0).map(LogIndex);
+            let may_lead = indexes.any(|index| log.membership_at(index).is_voter(id));
             assert!(may_lead, "node {id} was elected and is no voter of {}", log.membership());
             for (index, committed) in (1..).map(LogIndex).zip(&self.committed) {
                 assert!(
@@ -182,6 +185,10 @@ impl History {
         envelope: &Envelope,
     ) {
         let disk = &node.disk;
+        if let Message::AppendReply(AppendReply { term, round, .. }) = &envelope.message {
+            let newest = self.rounds.get(term).copied().unwrap_or_default();
+            assert!(*round <= newest, "node {id} answers round {round} of term {term}, and {newest} is the newest");
+        }
         match &envelope.message {
             Message::VoteReply(VoteReply { is_pre: false, term, is_granted: true }) => {
                 let vote = *self.votes.entry((id, *term)).or_insert(envelope.to);
@@ -202,7 +209,9 @@ impl History {
                     self.check_acknowledgement(replicas, id, envelope.to, *term, *index);
                 }
             }
-            Message::Append(Append { term, entries, .. }) => {
+            Message::Append(Append { term, entries, round, .. }) => {
+                let newest = self.rounds.entry(*term).or_default();
+                *newest = (*newest).max(*round);
                 assert!(self.leaders.get(term) == Some(&id), "node {id} sends entries in term {term} and leads nobody");
                 assert_eq!(entries.infos.len(), envelope.payloads.len());
             }
