@@ -70,14 +70,7 @@ impl Raft {
             Role::Candidate(candidate) => Some(candidate.deadline),
             Role::Leader(_) => None,
         };
-        if deadline.is_none_or(|deadline| now < deadline) {
-            return;
-        }
-        if !self.may_stand() {
-            // A snapshot may have taken a candidate's seat.
-            if matches!(self.role, Role::Candidate(_)) {
-                self.become_follower(now, self.hard_state.term, None);
-            }
+        if deadline.is_none_or(|deadline| now < deadline) || !self.may_stand() {
             return;
         }
         if self.abstains(now) {

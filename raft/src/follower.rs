@@ -184,8 +184,9 @@ impl Raft {
             marks::hit(Mark::SnapshotStale);
             return Err(Refused::Stale);
         }
-        if position.term > self.hard_state.term {
-            self.become_follower(now, position.term, None);
+        // Votes that a candidate has asked for were asked for with the log of before, and it may not be a member any more.
+        if position.term > self.hard_state.term || matches!(self.role, Role::Candidate(_)) {
+            self.become_follower(now, position.term.max(self.hard_state.term), None);
         }
         let is_suffix_kept = self.log.term_at(position.index) == Some(position.term);
         if is_suffix_kept && !bugs::is_planted(Bug::SnapshotDropsSuffix) {
