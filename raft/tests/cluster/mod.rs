@@ -2,6 +2,7 @@
 //!
 //! - `node`: one replica, its disk, its contents.
 //! - `history`: what must hold of all of them, checked after every turn.
+//! - `scene`: a cluster that follows commands and says what it does, for the transcripts.
 //! - `simulation`: a network, clocks and faults from one seed.
 
 // Each test uses a part of it.
@@ -9,4 +10,5 @@
 
 pub(crate) mod history;
 pub(crate) mod node;
+pub(crate) mod scene;
 pub(crate) mod simulation;

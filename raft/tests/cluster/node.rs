@@ -323,3 +323,20 @@ impl Node {
         self.disk
     }
 }
+
+impl std::fmt::Display for Write {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut parts = Vec::new();
+        if let Some(HardState { term, vote }) = self.hard_state {
+            parts.push(vote.map_or(format!("term {term}"), |vote| format!("term {term} and the vote for {vote}")));
+        }
+        parts.extend(self.entries.iter().map(|(index, entry)| describe_entry(*index, &entry.info)));
+        formatter.write_str(&if parts.is_empty() { "nothing new".to_owned() } else { parts.join(", ") })
+    }
+}
+
+/// An entry in words.
+pub(crate) fn describe_entry(index: LogIndex, info: &EntryInfo) -> String {
+    let membership = info.membership.as_ref().map_or(String::new(), |membership| format!(" {membership}"));
+    format!("{index}@{}{membership}", info.term)
+}
