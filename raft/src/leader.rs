@@ -224,7 +224,20 @@ impl Raft {
             }
             AppendOutcome::Rejected { previous, hint } => self.append_rejected(from, previous, hint),
         }
+        self.leave_snapshot(from);
         self.count_round();
+    }
+
+    /// A follower has what comes before this log, or its snapshot has ended one way or the other: look where it is.
+    fn leave_snapshot(&mut self, node: NodeId) {
+        let first_there = self.log.first_index();
+        let Role::Leader(leader) = &mut self.role else { return };
+        if let Some(progress) = leader.followers.get_mut(&node)
+            && progress.state == ReplicationState::Snapshot
+            && (progress.is_snapshot_ended || progress.matched.next() >= first_there)
+        {
+            progress.probe(progress.matched.next());
+        }
     }
 
     fn append_rejected(&mut self, from: NodeId, previous: LogIndex, hint: LogPosition) {
@@ -334,7 +347,8 @@ impl Raft {
         if let Some(progress) = leader.followers.get_mut(&to)
             && progress.state == ReplicationState::Snapshot
         {
-            progress.probe(progress.matched.next());
+            // Whether it is in place the follower says itself, perhaps later than the driver: before its next answer there is no cause for another.
+            progress.is_snapshot_ended = true;
             progress.sent_at = Time(0);
         }
     }

@@ -37,6 +37,8 @@ pub struct Progress {
     in_flight_bytes: u64,
     /// A probe is under way; the next one leaves with its answer or the next heartbeat.
     pub(crate) is_probe_sent: bool,
+    /// Its snapshot has reached it, or has come to nothing; its next answer tells.
+    pub(crate) is_snapshot_ended: bool,
     /// When it was heard of last.
     pub(crate) heard_at: Time,
     /// When it was last sent something.
@@ -56,6 +58,7 @@ impl Progress {
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             is_probe_sent: false,
+            is_snapshot_ended: false,
             heard_at: now,
             sent_at: Time(0),
             round: Round(0),
@@ -139,6 +142,7 @@ impl Progress {
     pub(crate) fn snapshot(&mut self) {
         self.probe(self.next);
         self.state = ReplicationState::Snapshot;
+        self.is_snapshot_ended = false;
     }
 }
 

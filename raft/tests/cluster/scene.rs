@@ -12,6 +12,7 @@
 //! | `slow 1`, `stored 1`, `fast 1` | its disk finishes writes when told |
 //! | `crash 1`, `restart 1` | loses what is not on the disk |
 //! | `wait 1s` | time passes, and all who have waited for it act once |
+//! | `sleep 1s` | time passes, and nobody has noticed yet |
 //! | `run 1s` | time passes and everything goes on by itself; only changes of leaders are told |
 //! | `status`, `logs`, `followers 1` | how things stand |
 
@@ -148,6 +149,7 @@ impl Scene {
             ["restart", node] => self.start(node_of(node)),
             ["wait", time] => self.wait(duration_of(time)),
             ["run", time] => self.run(duration_of(time)),
+            ["sleep", time] => self.now = self.now.after(duration_of(time)),
             ["status"] => self.status(),
             ["logs"] => self.logs(),
             ["followers", node] => self.followers(node_of(node)),
