@@ -201,6 +201,9 @@ impl Raft {
             self.log.reset(position, membership);
             self.output.committed = Some(position.index);
         }
+        // Of what a leader of this very turn has added only what is in the log still is to be stored.
+        let kept = position.index.next()..=self.log.last().index;
+        self.output.own_entries.retain(|own| kept.contains(&own.position.index));
         if let Role::Follower(follower) = &mut self.role {
             follower.matched = follower.matched.max(position.index);
             if let (Some(leader), round) = (follower.leader, follower.round) {
