@@ -1,6 +1,7 @@
 //! Random schedules over all faults, from seeds, with everything checked after every turn.
 //!
-//! `CORELODE_RAFT_SEEDS` says how many seeds, `CORELODE_RAFT_SEED` which one alone.
+//! `CORELODE_RAFT_SEEDS` says how many seeds, from `CORELODE_RAFT_FIRST_SEED` on, `CORELODE_RAFT_SEED` which one alone, and `CORELODE_RAFT_TRACE` that
+//! every turn be told.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -159,8 +159,9 @@ impl History {
             "node {id} commits {position}, which no quorum of {membership} has on disk"
         );
         // The second step of a change counts once the first is committed by both sets.
-        if is_change_new && before.change.is_some() && before.membership.1.is_joint() && !membership.is_joint() {
-            let joint = before.change.expect("it was looked for");
+        if let Some(joint) =
+            before.change.filter(|_| is_change_new && before.membership.1.is_joint() && !membership.is_joint())
+        {
             assert!(
                 is_stored(&before.membership.1, joint),
                 "node {id} ends {} before {joint} is stored",

@@ -5,8 +5,8 @@
 //! - `scene`: a cluster that follows commands and says what it does, for the transcripts.
 //! - `simulation`: a network, clocks and faults from one seed.
 
-// Each test uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
 pub(crate) mod history;
 pub(crate) mod node;

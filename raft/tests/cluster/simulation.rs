@@ -223,6 +223,8 @@ pub(crate) struct Simulation {
     payloads: u64,
     reads: u64,
     is_calm: bool,
+    /// Says what every turn gives out, for those who look for the cause of a failure.
+    is_traced: bool,
     counts: Counts,
 }
 
@@ -280,6 +282,7 @@ impl Simulation {
             payloads: 0,
             reads: 0,
             is_calm: false,
+            is_traced: std::env::var_os("CORELODE_RAFT_TRACE").is_some(),
             counts: Counts::default(),
         };
         for id in (1..=nodes).map(NodeId) {
@@ -503,17 +506,10 @@ impl Simulation {
             let _ = node.input(now, Input::Tick);
         }
         let turn = node.end_turn(now);
-        if std::env::var("TRACE").is_ok() {
-            println!(
-                "{} node {id} {:?} last {} stored {} commit {} mem {} at {} {turn:?}",
-                self.now,
-                node.raft.status().role,
-                node.raft.log().last(),
-                node.raft.log().stored(),
-                node.raft.log().committed(),
-                node.raft.membership(),
-                node.raft.log().membership_index()
-            );
+        if self.is_traced {
+            let (status, log) = (node.raft.status(), node.raft.log());
+            let (last, stored, committed) = (log.last(), log.stored(), log.committed());
+            eprintln!("{} node {id} {status:?} last {last} stored {stored} committed {committed} {turn:?}", self.now);
         }
         let tick = node.raft.next_tick();
         let mut history = std::mem::take(&mut self.history);
