@@ -1,72 +1,21 @@
 //! A whole cluster from one seed: clocks that drift, a network and disks that are late and fail, and everything that a server asks of the core.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use corelode_raft::{Config, Input, Lease, LogIndex, Membership, Message, NodeId, PersistId, ReadId, Time};
+use corelode_raft::{Config, Input, Lease, LogIndex, Membership, Message, NodeId, PersistId, ReadId};
 
 use super::history::{Before, History, Replicas};
 use super::node::{Disk, Envelope, Node, Snapshot, Turn};
 
-const MILLISECOND: u64 = 1_000_000;
-const SECOND: u64 = 1000 * MILLISECOND;
+mod acts;
+mod ending;
+mod plan;
+
+use plan::{ACTS, CALM, Clock, MILLISECOND, Plan, Random, SECOND, Weather};
+
 /// How much the elections of two clocks may differ, and how far the simulation lets them.
 const DRIFT_MAX: Duration = Duration::from_millis(100);
-
-/// SplitMix64, as in the core, but of the test's own.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    pub(crate) fn between(&mut self, from: u64, to: u64) -> u64 {
-        from + self.below(to - from)
-    }
-
-    /// True with so many percent.
-    pub(crate) fn percent(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    pub(crate) fn pick<T: Copy>(&mut self, items: &[T]) -> Option<T> {
-        (!items.is_empty()).then(|| items[usize::try_from(self.below(items.len() as u64)).unwrap()])
-    }
-}
-
-/// A clock that begins anywhere at each start and runs a little fast or slow.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    started: u64,
-    base: u64,
-    /// Millionths.
-    rate: u64,
-}
-
-impl Clock {
-    fn local(&self, now: u64) -> Time {
-        Time(self.base + (now - self.started) * (self.rate / 1000) / 1000)
-    }
-
-    /// The first moment at which the clock shows `local` or more.
-    fn global(&self, local: Time) -> u64 {
-        self.started + (local.0.saturating_sub(self.base) * 1000).div_ceil(self.rate / 1000)
-    }
-}
 
 /// What waits for a node's next turn.
 enum Waiting {
@@ -108,99 +57,6 @@ enum Event {
     Uprising { against: NodeId },
 }
 
-struct Scheduled {
-    at: u64,
-    number: u64,
-    event: Event,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
-/// How bad the network is.
-#[derive(Clone, Copy, Debug)]
-struct Weather {
-    lost_percent: u64,
-    doubled_percent: u64,
-    late_percent: u64,
-    delay_ms_max: u64,
-    late_ms_max: u64,
-}
-
-const CALM: Weather = Weather { lost_percent: 0, doubled_percent: 0, late_percent: 0, delay_ms_max: 2, late_ms_max: 2 };
-
-/// What clients, operators and bad luck do.
-#[derive(Clone, Copy, Debug)]
-enum Act {
-    Propose,
-    Read,
-    Truncate,
-    Transfer,
-    Campaign,
-    Change,
-    Crash,
-    Start,
-    Cut,
-    Isolate,
-    Coup,
-    Heal,
-    Pause,
-    Weather,
-    Disk,
-    Unreachable,
-    Snapshot,
-    Suspect,
-}
-
-/// How often each is done, about.
-const ACTS: &[(Act, u64)] = &[
-    (Act::Propose, 30),
-    (Act::Read, 25),
-    (Act::Truncate, 4),
-    (Act::Transfer, 3),
-    (Act::Campaign, 2),
-    (Act::Change, 4),
-    (Act::Crash, 4),
-    (Act::Start, 7),
-    (Act::Cut, 3),
-    (Act::Isolate, 2),
-    (Act::Coup, 3),
-    (Act::Heal, 4),
-    (Act::Pause, 2),
-    (Act::Weather, 2),
-    (Act::Disk, 2),
-    (Act::Unreachable, 1),
-    (Act::Snapshot, 1),
-    (Act::Suspect, 2),
-];
-
-/// What a seed decides for the whole run.
-struct Plan {
-    lease: bool,
-    silence: bool,
-    act_ms_max: u64,
-    /// Each seed does some things often and others never: what is rare beside everything else is found where it is alone.
-    weights: Vec<(Act, u64)>,
-    duration: u64,
-}
-
 /// How much a run did, so that nobody believes in tests that do nothing.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Counts {
@@ -214,7 +70,8 @@ pub(crate) struct Simulation {
     random: Random,
     plan: Plan,
     machines: BTreeMap<NodeId, Machine>,
-    events: BinaryHeap<Reverse<Scheduled>>,
+    /// By time, and in the order in which they were scheduled.
+    events: BTreeMap<(u64, u64), Event>,
     scheduled: u64,
     cut: BTreeSet<(NodeId, NodeId)>,
     weather: Weather,
@@ -273,7 +130,7 @@ impl Simulation {
             random,
             plan,
             machines: BTreeMap::new(),
-            events: BinaryHeap::new(),
+            events: BTreeMap::new(),
             scheduled: 0,
             cut: BTreeSet::new(),
             weather: CALM,
@@ -352,7 +209,7 @@ impl Simulation {
 
     fn schedule(&mut self, after: u64, event: Event) {
         self.scheduled += 1;
-        self.events.push(Reverse(Scheduled { at: self.now + after, number: self.scheduled, event }));
+        self.events.insert((self.now + after, self.scheduled), event);
     }
 
     /// Makes sure that the node has a turn at `at`, or before.
@@ -377,10 +234,10 @@ impl Simulation {
     }
 
     fn run_until(&mut self, end: u64) {
-        while self.events.peek().is_some_and(|Reverse(next)| next.at <= end) {
-            let Reverse(next) = self.events.pop().unwrap();
-            self.now = next.at;
-            self.happen(next.event);
+        while let Some(next) = self.events.first_entry().filter(|next| next.key().0 <= end) {
+            let ((at, _), event) = next.remove_entry();
+            self.now = at;
+            self.happen(event);
         }
         self.now = end;
     }
@@ -574,262 +431,5 @@ impl Simulation {
 
     fn leaders(&self) -> Vec<NodeId> {
         self.running().filter(|(_, node)| node.raft.is_leader()).map(|(id, _)| id).collect()
-    }
-
-    /// Somebody who believes to lead, mostly; else anybody.
-    fn target(&mut self) -> NodeId {
-        let leaders = self.leaders();
-        let ids = self.ids();
-        let is_any = self.random.percent(10);
-        self.random.pick(&leaders).filter(|_| !is_any).or_else(|| self.random.pick(&ids)).unwrap()
-    }
-
-    /// One thing that a client, an operator or bad luck does. How often each happens is the seed's choice.
-    fn act(&mut self) {
-        let total = self.plan.weights.iter().map(|(_, weight)| weight).sum();
-        let mut place = self.random.below(total);
-        let weights = &self.plan.weights;
-        let (act, _) =
-            weights.iter().find(|(_, weight)| place.checked_sub(*weight).map(|left| place = left).is_none()).unwrap();
-        let act = *act;
-        let ids = self.ids();
-        let any = self.random.pick(&ids).unwrap();
-        let other = self.random.pick(&ids).unwrap();
-        let target = self.target();
-        match act {
-            Act::Propose => {
-                for _ in 0..self.random.between(1, 6) {
-                    self.give(target, Waiting::Propose);
-                }
-            }
-            Act::Read => self.read_everywhere(),
-            Act::Truncate => self.give(any, Waiting::Truncate),
-            Act::Transfer => self.give(target, Waiting::Core(Input::Transfer { to: other })),
-            Act::Campaign => self.give(any, Waiting::Core(Input::Campaign)),
-            Act::Change => {
-                for _ in 0..self.random.between(1, 3) {
-                    self.change(target);
-                }
-                if self.random.percent(25) {
-                    self.coup(target);
-                }
-            }
-            Act::Crash => self.crash(any),
-            Act::Start => self.start(any),
-            Act::Cut => drop(self.cut.insert((any, other))),
-            Act::Isolate => self.isolate(target),
-            Act::Coup => self.coup(target),
-            Act::Heal => self.cut.clear(),
-            Act::Pause => {
-                let until = self.now + self.random.below(2500) * MILLISECOND;
-                self.machines.get_mut(&any).unwrap().paused_until = until;
-            }
-            Act::Weather => self.change_weather(),
-            Act::Disk => {
-                let disk_ms_max = self.random.pick(&[1, 3, 30, 300, 1500]).unwrap();
-                self.machines.get_mut(&any).unwrap().disk_ms_max = disk_ms_max;
-            }
-            Act::Unreachable => self.give(target, Waiting::Core(Input::Unreachable(other))),
-            Act::Snapshot => self.send_snapshot(target, other),
-            Act::Suspect => {
-                self.give(any, Waiting::Core(Input::PeerDown(other)));
-                let incarnation = self.machines[&other].incarnation;
-                self.machines.get_mut(&any).unwrap().peers.insert(other, (false, incarnation));
-            }
-        }
-    }
-
-    fn read_everywhere(&mut self) {
-        for leader in self.leaders() {
-            self.reads += 1;
-            self.give(leader, Waiting::Read(ReadId(self.reads)));
-        }
-    }
-
-    /// Reads of all that believe to lead, while another may.
-    fn read_for_a_while(&mut self) {
-        for _ in 0..5 {
-            let after = self.random.below(1000) * MILLISECOND;
-            self.schedule(after, Event::ReadEverywhere);
-        }
-    }
-
-    /// The others are made to elect another leader at once, while this one does not hear of it.
-    fn coup(&mut self, leader: NodeId) {
-        self.isolate(leader);
-        let is_with_restart = self.random.percent(30);
-        for id in self.ids().into_iter().filter(|id| *id != leader) {
-            if is_with_restart {
-                self.crash(id);
-                self.start(id);
-            }
-        }
-        // Until all have left the one that they heard, they refuse each other.
-        for wave in 0..3 {
-            let after = wave * self.random.below(50) * MILLISECOND;
-            self.schedule(after, Event::Uprising { against: leader });
-        }
-        self.read_for_a_while();
-    }
-
-    fn isolate(&mut self, node: NodeId) {
-        // In one of the two directions, or in both.
-        let (is_deaf, is_mute) =
-            [(true, true), (true, false), (false, true)][usize::try_from(self.random.below(3)).unwrap()];
-        // With somebody on its side, sometimes.
-        let ids = self.ids();
-        let friend = if self.random.percent(40) { self.random.pick(&ids) } else { None };
-        let side = |id: NodeId| id == node || Some(id) == friend;
-        for inside in ids.iter().copied().filter(|id| side(*id)) {
-            for outside in ids.iter().copied().filter(|id| !side(*id)) {
-                if is_mute {
-                    self.cut.insert((inside, outside));
-                }
-                if is_deaf {
-                    self.cut.insert((outside, inside));
-                }
-            }
-        }
-    }
-
-    fn change_weather(&mut self) {
-        self.weather = match self.random.below(4) {
-            0 => CALM,
-            1 => {
-                Weather { lost_percent: 10, doubled_percent: 10, late_percent: 10, delay_ms_max: 10, late_ms_max: 500 }
-            }
-            2 => Weather { lost_percent: 2, doubled_percent: 30, late_percent: 30, delay_ms_max: 5, late_ms_max: 3000 },
-            _ => Weather { lost_percent: 40, doubled_percent: 5, late_percent: 5, delay_ms_max: 50, late_ms_max: 1000 },
-        };
-    }
-
-    fn change(&mut self, target: NodeId) {
-        let mut voters = BTreeSet::new();
-        let mut learners = BTreeSet::new();
-        for id in self.ids() {
-            match self.random.below(10) {
-                0..6 => drop(voters.insert(id)),
-                6..8 => drop(learners.insert(id)),
-                _ => {}
-            }
-        }
-        if let Ok(membership) = Membership::new(voters, learners) {
-            self.give(target, Waiting::Core(Input::ChangeMembership(membership)));
-        }
-    }
-
-    /// The faults end: a leader is found, all come to the same, and clients are served again. Then perhaps the leader dies, once all is silent.
-    fn finish(&mut self) {
-        self.is_calm = true;
-        self.cut.clear();
-        self.weather = CALM;
-        for id in self.ids() {
-            self.start(id);
-            let machine = self.machines.get_mut(&id).unwrap();
-            machine.paused_until = 0;
-            machine.disk_ms_max = 3;
-            self.wake(id, self.now);
-        }
-        self.settle("after the faults ended");
-        if self.random.percent(50) {
-            self.run_until(self.now + 5 * SECOND);
-            self.settle("after a while of silence");
-            let leader = self.settled_leader().expect("it has settled");
-            self.kill(leader);
-            self.settle("after the leader died");
-        }
-        if self.random.percent(50) {
-            // Whoever is to lead dies before it hears of it, or just then.
-            let leader = self.settled_leader().expect("it has settled");
-            let voters = self.node(leader).unwrap().raft.membership().voters().to_vec();
-            let to = self.random.pick(&voters).unwrap();
-            self.give(leader, Waiting::Core(Input::Transfer { to }));
-            let end = self.now + self.random.below(5 * MILLISECOND);
-            self.run_until(end);
-            self.kill(to);
-        }
-        self.serve();
-    }
-
-    /// Crashes a node for good, if the others can do without it.
-    fn kill(&mut self, id: NodeId) {
-        let others = |voters: &[NodeId]| {
-            let left = voters.iter().filter(|other| **other != id && self.machines[*other].node.is_some()).count();
-            voters.is_empty() || left * 2 > voters.len()
-        };
-        let is_dispensable = self
-            .running()
-            .all(|(_, node)| others(node.raft.membership().voters()) && others(node.raft.membership().outgoing()));
-        if is_dispensable {
-            self.crash(id);
-        }
-    }
-
-    fn settle(&mut self, when: &str) {
-        let deadline = self.now + 10 * SECOND;
-        while self.settled_leader().is_none() {
-            assert!(
-                self.now < deadline,
-                "liveness: ten seconds {when} the group has not settled:\n{}",
-                self.describe()
-            );
-            self.run_until(self.now + 50 * MILLISECOND);
-        }
-    }
-
-    /// The leader, if there is one whose members that run have all that it has, committed.
-    fn settled_leader(&self) -> Option<NodeId> {
-        let leaders = self.leaders();
-        let (id, leader) = leaders
-            .iter()
-            .map(|id| (*id, self.node(*id).unwrap()))
-            .max_by_key(|(_, node)| node.raft.hard_state().term)?;
-        let last = leader.raft.log().last();
-        let membership = leader.raft.membership();
-        let has_all = |member: NodeId| {
-            self.node(member).is_none_or(|node| node.raft.log().last() == last && node.applied == last.index)
-        };
-        let is_settled = last.term == leader.raft.hard_state().term
-            && membership.is_voter(id)
-            && !membership.is_joint()
-            && membership.nodes().all(has_all);
-        is_settled.then_some(id)
-    }
-
-    /// A proposal is committed, a read answered.
-    fn serve(&mut self) {
-        let deadline = self.now + 5 * SECOND;
-        let (committed, reads) = (self.history.committed(), self.counts.reads);
-        while self.history.committed() <= committed || self.counts.reads == reads {
-            assert!(self.now < deadline, "liveness: clients are not served:\n{}", self.describe());
-            for leader in self.leaders() {
-                self.reads += 1;
-                self.give(leader, Waiting::Propose);
-                self.give(leader, Waiting::Read(ReadId(self.reads)));
-            }
-            self.run_until(self.now + 100 * MILLISECOND);
-        }
-    }
-
-    fn describe(&self) -> String {
-        let describe = |machine: &Machine| match &machine.node {
-            None => format!("node {} is down\n", machine.id),
-            Some(node) => format!(
-                "node {}: {:?}, last {}, committed {}, truncated {}, members {}, next tick {:?} at {:?}, {:?}\n",
-                machine.id,
-                node.raft.status(),
-                node.raft.log().last(),
-                node.raft.log().committed(),
-                node.raft.log().truncated(),
-                node.raft.membership(),
-                node.raft.next_tick(),
-                machine.clock.local(self.now),
-                node.raft
-                    .followers()
-                    .map(|(id, progress)| (id.0, progress.state(), progress.next().0))
-                    .collect::<Vec<_>>()
-            ),
-        };
-        self.machines.values().map(describe).collect()
     }
 }
