@@ -486,7 +486,8 @@ impl Raft {
         let deadline = now.after(self.config.election_timeout);
         let Role::Leader(leader) = &mut self.role else { return };
         let voters = leader.followers.iter().filter(|(node, _)| membership.is_voter(**node));
-        let best = voters.max_by_key(|(_, progress)| progress.matched()).map(|(node, _)| *node);
+        // Of those that have the same, the one that was heard last: another may be dead, and would be chosen again and again.
+        let best = voters.max_by_key(|(_, progress)| (progress.matched(), progress.heard_at)).map(|(node, _)| *node);
         if leader.handover.is_none() {
             marks::hit(Mark::RemovedLeaderLeaves);
             leader.handover = best.map(|to| Handover { to, deadline, is_told: false });

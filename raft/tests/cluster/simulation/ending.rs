@@ -1,6 +1,6 @@
 //! The end of a run: the faults stop, and all must come right.
 
-use corelode_raft::{Input, NodeId, ReadId};
+use corelode_raft::{Input, Membership, NodeId, ReadId};
 
 use super::plan::{CALM, MILLISECOND, SECOND};
 use super::{Machine, Simulation, Waiting};
@@ -37,7 +37,31 @@ impl Simulation {
             self.run_until(end);
             self.kill(to);
         }
+        if self.random.percent(50) {
+            self.remove_leader();
+        }
         self.serve();
+    }
+
+    /// The leader is to leave the group, and one of those that stay dies meanwhile.
+    fn remove_leader(&mut self) {
+        self.settle("before the leader is removed");
+        let leader = self.settled_leader().expect("it has settled");
+        let voters = self.node(leader).unwrap().raft.membership().voters().to_vec();
+        let others: Vec<_> = voters.into_iter().filter(|voter| *voter != leader).collect();
+        let Ok(membership) = Membership::new(others.iter().copied(), []) else { return };
+        let running = others.iter().filter(|voter| self.machines[*voter].node.is_some()).count();
+        if running * 2 <= others.len() {
+            return;
+        }
+        let can_lose_one = (running - 1) * 2 > others.len();
+        let victim = self.random.pick(&others).unwrap();
+        self.give(leader, Waiting::Core(Input::ChangeMembership(membership)));
+        let end = self.now + self.random.below(30 * MILLISECOND);
+        self.run_until(end);
+        if can_lose_one {
+            self.kill(victim);
+        }
     }
 
     /// Crashes a node for good, if the others can do without it.
