@@ -159,9 +159,10 @@ impl History {
             "node {id} commits {position}, which no quorum of {membership} has on disk"
         );
         // The second step of a change counts once the first is committed by both sets.
-        if let Some(joint) =
-            before.change.filter(|_| is_change_new && before.membership.1.is_joint() && !membership.is_joint())
-        {
+        let is_ended = is_change_new && before.membership.1.is_joint() && !membership.is_joint();
+        // Or it was cut from the log by another leader, in the same turn.
+        let is_there = |joint: &LogPosition| has(node, joint.index, joint.term);
+        if let Some(joint) = before.change.filter(|joint| is_ended && is_there(joint)) {
             assert!(
                 is_stored(&before.membership.1, joint),
                 "node {id} ends {} before {joint} is stored",
