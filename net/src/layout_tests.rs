@@ -161,6 +161,7 @@ fn numbers_are_the_schemas() {
     assert_eq!(wire::Role::READ.0, Role::Read as u8);
     assert_eq!(wire::Role::WRITE.0, Role::Write as u8);
     assert_eq!(wire::Role::ADMIN.0, Role::Admin as u8);
+    assert_eq!(wire::Role::PEER.0, Role::Peer as u8);
     assert_eq!(wire::Durability::MEMORY.0, Durability::Memory as u8);
     assert_eq!(wire::ReadLevel::LOCAL.0, ReadLevel::Local as u8);
     assert_eq!(wire::RetryClass::NEVER.0, RetryClass::Never as u8);

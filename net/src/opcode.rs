@@ -2,16 +2,21 @@
 
 use std::fmt;
 
-/// What a connection may do. Each role includes the ones before it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+/// What a connection may do.
+///
+/// Roles have no order, since a peer and a writer may do different things: ask [`Role::may`] and [`Role::includes`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum Role {
     /// GET, SCAN, and what tells about the server.
     Read = 1,
-    /// Everything that changes keys.
+    /// Everything that changes keys, and what [`Role::Read`] may.
     Write = 2,
     /// Everything.
     Admin = 3,
+    /// What another node of the cluster says, and nothing that a client asks for: a node that was taken over speaks for
+    /// its own replicas, but neither reads nor writes keys.
+    Peer = 4,
 }
 
 impl Role {
@@ -22,11 +27,33 @@ impl Role {
             1 => Some(Self::Read),
             2 => Some(Self::Write),
             3 => Some(Self::Admin),
+            4 => Some(Self::Peer),
             _ => None,
         }
     }
 
-    /// Its index among the three, for tables.
+    /// Whether a connection of this role may do what `needed` may.
+    #[must_use]
+    pub fn includes(self, needed: Self) -> bool {
+        match self {
+            Self::Admin => true,
+            Self::Write => matches!(needed, Self::Write | Self::Read),
+            Self::Read | Self::Peer => needed == self,
+        }
+    }
+
+    /// Whether a connection of this role may send `opcode`. Of a BATCH that holds a write it says too much: see
+    /// [`BatchRequest::role_required`](crate::body::BatchRequest::role_required).
+    #[inline]
+    #[must_use]
+    pub fn may(self, opcode: Opcode) -> bool {
+        opcode.role_required().is_none_or(|needed| self.includes(needed))
+    }
+
+    /// How many there are.
+    pub(crate) const COUNT: usize = 4;
+
+    /// Its index among them, for tables.
     #[must_use]
     pub(crate) fn index(self) -> usize {
         self as usize - 1
@@ -34,7 +61,7 @@ impl Role {
 }
 
 macro_rules! opcodes {
-    ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $served:literal, $role:ident;)+) => {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $served:literal, $role:expr;)+) => {
         /// An operation. A reply carries the opcode of its request. Numbers are never reused.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[repr(u8)]
@@ -71,11 +98,12 @@ macro_rules! opcodes {
                 }
             }
 
-            /// The least role that may send it. A BATCH needs [`Role::Write`] as soon as one of its items writes.
+            /// The role that its sender needs, or one that includes it; `None` if any will do. A BATCH needs
+            /// [`Role::Write`] as soon as one of its items writes.
             #[must_use]
-            pub fn role_required(self) -> Role {
+            pub fn role_required(self) -> Option<Role> {
                 match self {
-                    $(Self::$variant => Role::$role,)+
+                    $(Self::$variant => $role,)+
                 }
             }
         }
@@ -84,52 +112,52 @@ macro_rules! opcodes {
 
 opcodes! {
     /// Reads a key.
-    Get = 1, "GET", true, Read;
+    Get = 1, "GET", true, Some(Role::Read);
     /// Writes a key.
-    Put = 2, "PUT", true, Write;
+    Put = 2, "PUT", true, Some(Role::Write);
     /// Deletes a key.
-    Delete = 3, "DELETE", true, Write;
+    Delete = 3, "DELETE", true, Some(Role::Write);
     /// Independent operations on any partitions.
-    Batch = 4, "BATCH", true, Read;
+    Batch = 4, "BATCH", true, Some(Role::Read);
     /// One page of a scan of one partition.
-    Scan = 5, "SCAN", true, Read;
+    Scan = 5, "SCAN", true, Some(Role::Read);
     /// Gives a scan's snapshot back before it expires.
-    ScanRelease = 6, "SCAN_RELEASE", true, Read;
+    ScanRelease = 6, "SCAN_RELEASE", true, Some(Role::Read);
     /// Adds to a counter. Reserved.
-    Add = 7, "ADD", false, Write;
+    Add = 7, "ADD", false, Some(Role::Write);
     /// Changes a key's deadline. Reserved.
-    Touch = 8, "TOUCH", false, Write;
+    Touch = 8, "TOUCH", false, Some(Role::Write);
     /// If/then/else over keys of one partition. Reserved.
-    Txn = 9, "TXN", false, Write;
+    Txn = 9, "TXN", false, Some(Role::Write);
     /// Events of a key or prefix. Reserved.
-    Watch = 10, "WATCH", false, Read;
+    Watch = 10, "WATCH", false, Some(Role::Read);
     /// Opens a session. Reserved.
-    SessionOpen = 11, "SESSION_OPEN", false, Write;
+    SessionOpen = 11, "SESSION_OPEN", false, Some(Role::Write);
     /// Closes a session. Reserved.
-    SessionClose = 12, "SESSION_CLOSE", false, Write;
+    SessionClose = 12, "SESSION_CLOSE", false, Some(Role::Write);
     /// Grants a stream more to send. Reserved.
-    Credit = 13, "CREDIT", false, Read;
+    Credit = 13, "CREDIT", false, Some(Role::Read);
     /// Ends a stream. Reserved.
-    Cancel = 14, "CANCEL", false, Read;
+    Cancel = 14, "CANCEL", false, Some(Role::Read);
 
     /// Opens the handshake; the reply is the server's welcome.
-    Hello = 32, "HELLO", true, Read;
+    Hello = 32, "HELLO", true, None;
     /// Proves that the client knows a role's secret; the reply proves it of the server.
-    Auth = 33, "AUTH", true, Read;
+    Auth = 33, "AUTH", true, None;
     /// Moves the connection to another core.
-    Bind = 34, "BIND", true, Read;
+    Bind = 34, "BIND", true, None;
     /// Asks for a sign of life. Neither request nor reply has a body.
-    Ping = 35, "PING", true, Read;
+    Ping = 35, "PING", true, None;
     /// Asks for the map of partitions and cores.
-    Topology = 36, "TOPOLOGY", true, Read;
+    Topology = 36, "TOPOLOGY", true, Some(Role::Read);
     /// Asks for counters.
-    Status = 37, "STATUS", true, Read;
+    Status = 37, "STATUS", true, Some(Role::Read);
     /// A notice of the server: it is about to close the connection.
-    GoAway = 38, "GO_AWAY", true, Admin;
+    GoAway = 38, "GO_AWAY", true, Some(Role::Admin);
     /// An error of the connection rather than of a request; the server closes after it.
-    ConnectionError = 39, "CONNECTION_ERROR", true, Admin;
+    ConnectionError = 39, "CONNECTION_ERROR", true, Some(Role::Admin);
     /// Asks a core where it spent the time of its requests.
-    Histograms = 40, "HISTOGRAMS", true, Read;
+    Histograms = 40, "HISTOGRAMS", true, Some(Role::Read);
 }
 
 impl Opcode {
@@ -165,9 +193,36 @@ mod tests {
     }
 
     #[test]
-    fn roles_include_the_ones_before() {
-        assert!(Role::Read < Role::Write && Role::Write < Role::Admin);
-        assert_eq!([1, 2, 3].map(Role::from_wire), [Some(Role::Read), Some(Role::Write), Some(Role::Admin)]);
-        assert_eq!(Role::from_wire(0), None);
+    fn numbers_of_roles_read_back() {
+        let roles = [Role::Read, Role::Write, Role::Admin, Role::Peer];
+        assert_eq!(roles.len(), Role::COUNT);
+        for (index, role) in roles.into_iter().enumerate() {
+            assert_eq!(Role::from_wire(role as u8), Some(role));
+            assert_eq!(role.index(), index);
+        }
+        assert_eq!([0, 5, 255].map(Role::from_wire), [None; 3]);
+    }
+
+    #[test]
+    fn a_role_may_what_it_includes_and_no_more() {
+        use Role::{Admin, Peer, Read, Write};
+        for (role, included) in
+            [(Read, &[Read][..]), (Write, &[Read, Write]), (Admin, &[Read, Write, Admin, Peer]), (Peer, &[Peer])]
+        {
+            for needed in [Read, Write, Admin, Peer] {
+                assert_eq!(role.includes(needed), included.contains(&needed), "{role:?} and {needed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_peer_may_bind_and_nothing_that_touches_keys() {
+        for opcode in [Opcode::Hello, Opcode::Auth, Opcode::Bind, Opcode::Ping] {
+            assert!(Role::Peer.may(opcode) && Role::Read.may(opcode), "{opcode}");
+        }
+        for opcode in [Opcode::Get, Opcode::Put, Opcode::Delete, Opcode::Batch, Opcode::Scan, Opcode::Topology] {
+            assert!(!Role::Peer.may(opcode), "{opcode}");
+        }
+        assert!(!Role::Read.may(Opcode::Put) && Role::Write.may(Opcode::Put));
     }
 }

@@ -76,13 +76,14 @@ fn credentials(role: Role, secret: &Secret) -> Option<Credentials> {
     Some(Credentials { role, secret: secret.clone() })
 }
 
-fn three_secrets() -> [Secret; 3] {
-    ["a secret for readers", "a secret for writers", "a secret for admins"].map(secret)
+fn all_secrets() -> [Secret; 4] {
+    ["a secret for readers", "a secret for writers", "a secret for admins", "a secret for peers"].map(secret)
 }
 
-fn server_with_three() -> ServerConfig {
-    let [read, write, admin] = three_secrets();
-    server_config(Secrets::default().with(Role::Read, read).with(Role::Write, write).with(Role::Admin, admin))
+fn server_with_all() -> ServerConfig {
+    let [read, write, admin, peer] = all_secrets();
+    let secrets = Secrets::default().with(Role::Read, read).with(Role::Write, write);
+    server_config(secrets.with(Role::Admin, admin).with(Role::Peer, peer))
 }
 
 #[test]
@@ -98,12 +99,12 @@ fn without_secrets_everybody_may_do_everything() {
 
 #[test]
 fn each_role_is_had_by_its_own_secret_only() {
-    let roles = [Role::Read, Role::Write, Role::Admin];
-    for (role, own) in roles.into_iter().zip(three_secrets()) {
-        let (connected, accepted) = run(&client_config(credentials(role, &own)), &server_with_three());
+    let roles = [Role::Read, Role::Write, Role::Admin, Role::Peer];
+    for (role, own) in roles.into_iter().zip(all_secrets()) {
+        let (connected, accepted) = run(&client_config(credentials(role, &own)), &server_with_all());
         assert_eq!((connected.unwrap().role, accepted.unwrap().role), (role, role));
         for other in roles.into_iter().filter(|&other| other != role) {
-            let (connected, accepted) = run(&client_config(credentials(other, &own)), &server_with_three());
+            let (connected, accepted) = run(&client_config(credentials(other, &own)), &server_with_all());
             assert_eq!(accepted, Err(HandshakeError::WrongProof));
             assert_eq!(connected.unwrap_err().code(), ErrorCode::AuthFailed);
         }
@@ -121,22 +122,22 @@ fn a_role_without_a_secret_is_closed() {
 
 #[test]
 fn a_client_without_the_needed_secret_says_so() {
-    let (connected, _) = run(&client_config(None), &server_with_three());
+    let (connected, _) = run(&client_config(None), &server_with_all());
     assert_eq!(connected, Err(HandshakeError::SecretNeeded));
 }
 
 #[test]
 fn a_client_with_a_secret_refuses_a_server_that_proves_nothing() {
-    let [read, ..] = three_secrets();
+    let [read, ..] = all_secrets();
     let (connected, _) = run(&client_config(credentials(Role::Read, &read)), &server_config(Secrets::default()));
     assert_eq!(connected, Err(HandshakeError::ServerWithoutSecret));
 }
 
 #[test]
 fn an_impostor_cannot_reflect_the_clients_proof() {
-    let [read, ..] = three_secrets();
+    let [read, ..] = all_secrets();
     let client = client_config(credentials(Role::Read, &read));
-    let server = server_with_three();
+    let server = server_with_all();
     let mut tables = TableBuilder::new();
     let (mut hello, mut welcome, mut auth, mut reply) = Default::default();
     let mut client_end = ClientHandshake::begin(&client, CLIENT_NONCE, &mut tables, &mut hello);
@@ -157,18 +158,18 @@ fn an_impostor_cannot_reflect_the_clients_proof() {
 
 #[test]
 fn a_recorded_handshake_cannot_be_replayed() {
-    let [_, write, _] = three_secrets();
-    let (_, recorded) = run_with(&client_config(credentials(Role::Write, &write)), &server_with_three(), &mut |_| {});
+    let [_, write, ..] = all_secrets();
+    let (_, recorded) = run_with(&client_config(credentials(Role::Write, &write)), &server_with_all(), &mut |_| {});
     let mut tables = TableBuilder::new();
     let mut out = Vec::new();
     let mut server_end = ServerHandshake::new(Nonce([3; 32]));
     let [hello, auth] = &recorded.from_client[..] else { panic!("two frames of the client") };
     assert_eq!(
-        with_frame(hello, |frame| server_end.on_frame(frame, &server_with_three(), &mut tables, &mut out)),
+        with_frame(hello, |frame| server_end.on_frame(frame, &server_with_all(), &mut tables, &mut out)),
         Ok(None)
     );
     assert_eq!(
-        with_frame(auth, |frame| server_end.on_frame(frame, &server_with_three(), &mut tables, &mut out)),
+        with_frame(auth, |frame| server_end.on_frame(frame, &server_with_all(), &mut tables, &mut out)),
         Err(HandshakeError::WrongProof)
     );
     assert!(server_end.is_over());
@@ -176,14 +177,14 @@ fn a_recorded_handshake_cannot_be_replayed() {
 
 #[test]
 fn whoever_changes_a_byte_of_hello_or_welcome_breaks_the_proof() {
-    let [_, write, _] = three_secrets();
+    let [_, write, ..] = all_secrets();
     let client = client_config(credentials(Role::Write, &write));
-    let (_, untouched) = run_with(&client, &server_with_three(), &mut |_| {});
+    let (_, untouched) = run_with(&client, &server_with_all(), &mut |_| {});
     let bodies = [&untouched.from_client[0], &untouched.from_server[0]];
     for (turn, body) in bodies.into_iter().enumerate() {
         for at in 32..body.len() {
             let mut count = 0;
-            let ((connected, accepted), _) = run_with(&client, &server_with_three(), &mut |bytes| {
+            let ((connected, accepted), _) = run_with(&client, &server_with_all(), &mut |bytes| {
                 if count == turn {
                     bytes[at] ^= 0x01;
                     let crc = crc32fast::hash(&bytes[32..]);
@@ -233,7 +234,7 @@ fn only_features_of_both_ends_are_used() {
 #[test]
 fn nothing_but_the_handshake_is_heard_before_it_is_complete() {
     let mut tables = TableBuilder::new();
-    for config in [server_config(Secrets::default()), server_with_three()] {
+    for config in [server_config(Secrets::default()), server_with_all()] {
         for (name, bytes) in samples() {
             if name == "HELLO" {
                 continue;
@@ -248,11 +249,10 @@ fn nothing_but_the_handshake_is_heard_before_it_is_complete() {
     let hello = samples().into_iter().find(|(name, _)| *name == "HELLO").unwrap().1;
     for (name, bytes) in samples() {
         let mut greeted = ServerHandshake::new(Nonce([9; 32]));
-        with_frame(&hello, |frame| greeted.on_frame(frame, &server_with_three(), &mut tables, &mut Vec::new()))
-            .unwrap();
+        with_frame(&hello, |frame| greeted.on_frame(frame, &server_with_all(), &mut tables, &mut Vec::new())).unwrap();
         let mut out = Vec::new();
-        let error = with_frame(&bytes, |frame| greeted.on_frame(frame, &server_with_three(), &mut tables, &mut out))
-            .unwrap_err();
+        let error =
+            with_frame(&bytes, |frame| greeted.on_frame(frame, &server_with_all(), &mut tables, &mut out)).unwrap_err();
         if !name.starts_with("AUTH") {
             assert_eq!(error.code(), ErrorCode::AuthRequired, "{name}");
         }
@@ -282,9 +282,9 @@ fn a_failed_handshake_stays_failed() {
 
 #[test]
 fn messages_of_the_handshake_fit_its_limit() {
-    let mut client = client_config(credentials(Role::Write, &three_secrets()[1]));
+    let mut client = client_config(credentials(Role::Write, &all_secrets()[1]));
     client.client_name = "n".repeat(500);
-    let mut server = server_with_three();
+    let mut server = server_with_all();
     server.server_version = "v".repeat(500);
     let ((connected, accepted), transcript) = run_with(&client, &server, &mut |_| {});
     assert_eq!(connected.unwrap().welcome.server_version.len(), NAME_LENGTH_MAX);

@@ -297,14 +297,15 @@ impl ::flatbuffers::SimpleToVerifyInSlice for Feature {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_ROLE: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_ROLE: u8 = 3;
+pub const ENUM_MAX_ROLE: u8 = 4;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_ROLE: [Role; 4] = [
+pub const ENUM_VALUES_ROLE: [Role; 5] = [
   Role::NONE,
   Role::READ,
   Role::WRITE,
   Role::ADMIN,
+  Role::PEER,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -316,14 +317,16 @@ impl Role {
   pub const READ: Self = Self(1);
   pub const WRITE: Self = Self(2);
   pub const ADMIN: Self = Self(3);
+  pub const PEER: Self = Self(4);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 3;
+  pub const ENUM_MAX: u8 = 4;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::READ,
     Self::WRITE,
     Self::ADMIN,
+    Self::PEER,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -332,6 +335,7 @@ impl Role {
       Self::READ => Some("READ"),
       Self::WRITE => Some("WRITE"),
       Self::ADMIN => Some("ADMIN"),
+      Self::PEER => Some("PEER"),
       _ => None,
     }
   }

@@ -65,7 +65,7 @@ pub struct Credentials {
 
 /// The secrets that a server accepts, at most one for each role. With none at all it asks for none.
 #[derive(Clone, Default, Debug)]
-pub struct Secrets([Option<Secret>; 3]);
+pub struct Secrets([Option<Secret>; Role::COUNT]);
 
 impl Secrets {
     /// The same with a secret for `role`, in place of one it may have had.

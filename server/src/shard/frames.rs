@@ -334,7 +334,7 @@ impl<E: Environment> Shard<E> {
         let frame = if has_receipts { &plain } else { frame };
         let reply_to = ReplyTo::Client(client);
         let admitted = frame.request().map_err(Refused::Body).and_then(|opcode| match opcode {
-            _ if role < opcode.role_required() => Err(Refused::Code(ErrorCode::Forbidden)),
+            _ if !role.may(opcode) => Err(Refused::Code(ErrorCode::Forbidden)),
             Opcode::Ping | Opcode::Topology | Opcode::Status | Opcode::Histograms => Ok(opcode),
             _ if self.is_draining => Err(Refused::Code(ErrorCode::ShuttingDown)),
             _ => Ok(opcode),
@@ -388,7 +388,7 @@ impl<E: Environment> Shard<E> {
             Opcode::Batch => {
                 let request = BatchRequest::decode(frame)?;
                 let role = self.connections.get(client.connection.0).expect("looked up by the caller").role;
-                if role < request.role_required() {
+                if !role.includes(request.role_required()) {
                     return Err(Refused::Code(ErrorCode::Forbidden));
                 }
                 self.execute_batch(client, deadline_ms, &request);
