@@ -54,6 +54,11 @@ impl<'a> FrameWriter<'a> {
         &mut self.out[self.start + HEADER_SIZE_BYTES..]
     }
 
+    /// Takes what was appended since the body had `length` bytes away again.
+    pub(crate) fn truncate_body(&mut self, length: usize) {
+        self.out.truncate(self.start + HEADER_SIZE_BYTES + length);
+    }
+
     /// Writes the header and returns the frame's size, bytes.
     ///
     /// # Panics

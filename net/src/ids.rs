@@ -41,8 +41,33 @@ number_type! {
     SnapshotToken(u64)
 }
 number_type! {
-    /// A node of a cluster.
+    /// A node of a cluster. Zero is no node.
     NodeId(u64)
+}
+number_type! {
+    /// A start of a node's process, drawn at random.
+    BootId(u64)
+}
+number_type! {
+    /// A term of a partition's group: at most one leader each. Zero is before the first election.
+    Term(u64)
+}
+number_type! {
+    /// The place of an entry in a group's log, from 1. Zero means "before the first entry".
+    LogIndex(u64)
+}
+number_type! {
+    /// A round of messages of a leader, from 1 in each term.
+    Round(u64)
+}
+
+/// An entry of a group's log: its term and its place.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub struct LogPosition {
+    /// The term in which it was proposed.
+    pub term: Term,
+    /// Its place.
+    pub index: LogIndex,
 }
 
 /// A cluster's identity, drawn at random when it is made.

@@ -7,8 +7,14 @@ use crate::body::{
 use crate::generated::wire;
 use crate::handshake::Features;
 use crate::header::{Flags, FrameHeader, HeaderFields, ReplyHead, RequestHead};
-use crate::ids::{MapEpoch, RequestId, Revision, SnapshotToken};
+use crate::ids::{
+    BootId, LogIndex, LogPosition, MapEpoch, PartitionId, RequestId, Revision, Round, SnapshotToken, Term,
+};
 use crate::limits::HEADER_SIZE_BYTES;
+use crate::peer::{
+    PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerMessage, PeerTurnWriter, PeerVoteKind, PeerVoteReply,
+    PeerVoteRequest,
+};
 use crate::table::TableBuilder;
 use crate::{ErrorCode, Opcode, RetryClass, Role, slot_of};
 use proptest::prelude::*;
@@ -145,6 +151,72 @@ fn rows_of_a_page_and_the_session_prefix_are_the_schemas() {
 
     let prefix = SessionPrefix { session: 3, sequence: 4 };
     assert_eq!(prefix.encode(), wire::SessionPrefix::new(3, 4).0);
+}
+
+fn position(term: u64, index: u64) -> LogPosition {
+    LogPosition { term: Term(term), index: LogIndex(index) }
+}
+
+#[test]
+fn messages_between_nodes_are_the_schemas() {
+    use wire::{PeerMessageFlags as Flag, PeerMessageKind as Kind};
+    let append = PeerAppend {
+        term: Term(9),
+        previous: position(3, 4),
+        committed: LogIndex(5),
+        round: Round(6),
+        is_round_awaited: true,
+        is_quiet: true,
+    };
+    let vote = |kind| PeerVoteRequest { kind, term: Term(9), last: position(7, 8) };
+    let reply = |is_pre, is_granted| PeerVoteReply { is_pre, term: Term(9), is_granted };
+    let stored = PeerAppendOutcome::Stored(LogIndex(20));
+    let rejected = PeerAppendOutcome::Rejected { previous: LogIndex(20), hint: position(21, 22) };
+    let append_reply = |is_quiet, outcome| PeerAppendReply { term: Term(9), round: Round(23), is_quiet, outcome };
+    let ours = body(|out| {
+        let mut turn = PeerTurnWriter::begin(out, BootId(1), 2);
+        let mut entries = turn.begin_append(PartitionId(10), &append).unwrap();
+        assert!(entries.push_entry(Term(8), KEY) && entries.push_entry(Term(9), b""));
+        entries.finish();
+        for message in [
+            PeerMessage::VoteRequest(vote(PeerVoteKind::Pre)),
+            PeerMessage::VoteRequest(vote(PeerVoteKind::Real)),
+            PeerMessage::VoteRequest(vote(PeerVoteKind::Transfer)),
+            PeerMessage::VoteReply(reply(true, false)),
+            PeerMessage::VoteReply(reply(false, true)),
+            PeerMessage::AppendReply(append_reply(false, stored)),
+            PeerMessage::AppendReply(append_reply(true, rejected)),
+            PeerMessage::TimeoutNow { term: Term(9) },
+        ] {
+            assert!(turn.push(PartitionId(11), &message));
+        }
+        turn.finish(HEAD);
+    });
+    let head = |kind: Kind, flags: Flag, length| wire::PeerMessageHead::new(11, kind.0, flags.bits(), length, 9).0;
+    let append_length = 40 + 2 * 16 + length(KEY);
+    let append_flags = Flag::ROUND_AWAITED | Flag::QUIET;
+    let theirs = [
+        &wire::PeerTurnHead::new(1, 2, 9, 0).0[..],
+        &wire::PeerMessageHead::new(10, Kind::APPEND.0, append_flags.bits(), append_length, 9).0,
+        &wire::PeerAppend::new(3, 4, 5, 6, 2, 0).0,
+        &wire::PeerEntry::new(8, length(KEY), crc32fast::hash(KEY)).0,
+        KEY,
+        &wire::PeerEntry::new(9, 0, 0).0,
+        &head(Kind::VOTE_REQUEST, Flag::PRE, 16),
+        &wire::PeerVoteRequest::new(7, 8).0,
+        &head(Kind::VOTE_REQUEST, Flag::empty(), 16),
+        &wire::PeerVoteRequest::new(7, 8).0,
+        &head(Kind::VOTE_REQUEST, Flag::TRANSFER, 16),
+        &wire::PeerVoteRequest::new(7, 8).0,
+        &head(Kind::VOTE_REPLY, Flag::PRE, 0),
+        &head(Kind::VOTE_REPLY, Flag::GRANTED, 0),
+        &head(Kind::APPEND_REPLY, Flag::empty(), 32),
+        &wire::PeerAppendReply::new(23, 20, 0, 0).0,
+        &head(Kind::APPEND_REPLY, Flag::QUIET | Flag::REJECTED, 32),
+        &wire::PeerAppendReply::new(23, 20, 21, 22).0,
+        &head(Kind::TIMEOUT_NOW, Flag::empty(), 0),
+    ];
+    assert_eq!(ours, theirs.concat());
 }
 
 #[test]

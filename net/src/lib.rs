@@ -6,6 +6,7 @@
 //! - A [`FrameReader`] cuts [`Frame`]s out of received bytes. [`Frame::request`] and [`Frame::inbound`] say what they
 //!   are, to a server and to a client.
 //! - [`body`] has the fixed layouts of the hot path; [`table`] the FlatBuffers of everything that evolves.
+//! - [`peer`] has what nodes say to each other.
 //! - [`handshake`] has a state machine for either end.
 //! - [`slot_of`] says where a key belongs.
 //!
@@ -50,6 +51,7 @@ mod ids;
 mod layout_tests;
 pub mod limits;
 mod opcode;
+pub mod peer;
 mod slot;
 pub mod table;
 
@@ -59,6 +61,9 @@ pub use frame::{Frame, Inbound};
 pub use frame_reader::{FrameError, FrameReader};
 pub use frame_writer::FrameWriter;
 pub use header::{Flags, FrameHeader, HeaderError, HeaderFields, ReplyHead, RequestHead};
-pub use ids::{ClusterId, CoreIndex, MapEpoch, NodeId, PartitionId, RequestId, RequestIds, Revision, SnapshotToken};
+pub use ids::{
+    BootId, ClusterId, CoreIndex, LogIndex, LogPosition, MapEpoch, NodeId, PartitionId, RequestId, RequestIds,
+    Revision, Round, SnapshotToken, Term,
+};
 pub use opcode::{Opcode, Role};
 pub use slot::{SLOT_COUNT, Slot, crc16_xmodem, hash_tag, slot_of};

@@ -24,6 +24,10 @@ pub const PARTITION_COUNT_MAX: usize = 16_384;
 pub const COUNTER_COUNT_MAX: usize = 512;
 /// The most operations, and the most stages of one, that a core may report histograms of.
 pub const HISTOGRAM_COUNT_MAX: usize = 64;
+/// The longest payload of an entry between replicas, bytes: a PUT of the largest key and value, and what surrounds them.
+pub const ENTRY_LENGTH_MAX: usize = VALUE_LENGTH_MAX + KEY_LENGTH_MAX + 16 * 1024;
+/// The largest term, index or round between replicas. Whoever receives one can count on from there without overflow.
+pub const PEER_NUMBER_MAX: u64 = (1 << 63) - 1;
 /// The shortest secret that the handshake accepts, bytes.
 pub const SECRET_LENGTH_MIN: usize = 16;
 

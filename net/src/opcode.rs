@@ -158,6 +158,9 @@ opcodes! {
     ConnectionError = 39, "CONNECTION_ERROR", true, Some(Role::Admin);
     /// Asks a core where it spent the time of its requests.
     Histograms = 40, "HISTOGRAMS", true, Some(Role::Read);
+
+    /// Everything that a core says to a core of another node in one turn. It has no reply.
+    PeerTurn = 65, "PEER_TURN", true, Some(Role::Peer);
 }
 
 impl Opcode {

@@ -37,7 +37,7 @@ proptest! {
     #[test]
     fn random_bodies_are_refused_without_a_panic(
         body in vec(prop_oneof![3 => Just(0u8), 1 => 0u8..9, 2 => any::<u8>()], 0..200),
-        opcode in prop_oneof![1u8..8, 32u8..40, any::<u8>()],
+        opcode in prop_oneof![1u8..8, 32u8..41, 64u8..66, any::<u8>()],
         flags in prop_oneof![Just(0u8), Just(1), Just(3), any::<u8>()],
         target: u16,
     ) {
@@ -77,7 +77,7 @@ fn samples_once() -> &'static [(&'static str, Vec<u8>)] {
 
 #[test]
 fn a_fixed_body_is_accepted_at_its_own_length_only() {
-    let fixed = ["GET", "PUT", "DELETE", "BATCH"];
+    let fixed = ["GET", "PUT", "DELETE", "BATCH", "PEER_TURN"];
     for (name, bytes) in samples() {
         let is_fixed = fixed.iter().any(|start| name.starts_with(start));
         if !is_fixed {
@@ -202,7 +202,7 @@ fn what_this_version_does_not_have_is_refused_and_the_connection_lives() {
         let error = request(*opcode, 0, &[]).request().unwrap_err();
         assert_eq!((error.code(), error.is_fatal()), (ErrorCode::Unsupported, false), "{opcode}");
     }
-    for unknown in [0, 15, 31, 41, 64, 255] {
+    for unknown in [0, 15, 31, 41, 63, 66, 127, 255] {
         let error = frame(unknown, Flags::NONE, 0, &[]).request().unwrap_err();
         assert_eq!((error.code(), error.is_fatal()), (ErrorCode::UnknownOpcode, false), "{unknown}");
     }

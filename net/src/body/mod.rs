@@ -16,6 +16,7 @@ pub use batch::{BatchFull, BatchItem, BatchItems, BatchOperation, BatchRequest, 
 pub use batch_reply::{BatchReply, BatchReplyWriter, BatchResult, BatchResults};
 pub use get::{Found, GetReply, GetRequest};
 pub use parts::{Durability, ReadLevel, SessionPrefix, Value, check_key, check_value};
+pub(crate) use parts::{expect_end, expect_zero, split_bytes, split_struct};
 pub use receipt::Receipt;
 pub use scan_page::{ScanPage, ScanPageWriter, ScanRow, ScanRows};
 pub use write::{DeleteRequest, PutRequest, WriteReply};

@@ -13,14 +13,18 @@ use corelode_net::handshake::{
     VersionRange,
 };
 use corelode_net::limits::BODY_SIZE_BYTES_MAX;
+use corelode_net::peer::{
+    PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerMessage, PeerTurn, PeerTurnWriter, PeerVoteKind, PeerVoteReply,
+    PeerVoteRequest,
+};
 use corelode_net::table::{
     Bind, BindReply, CoreEntry, CoreStatus, Counter, ErrorReply, GoAway, Histograms, HistogramsRequest, Limits,
     PartitionEntry, ScanRelease, ScanRequest, StageHistogram, Status, TableBuilder, Topology, counters,
     encode_empty_reply, encode_ping, encode_status_request, encode_topology_request,
 };
 use corelode_net::{
-    ClusterId, CoreIndex, ErrorCode, Frame, FrameReader, MapEpoch, NodeId, Opcode, PartitionId, ReplyHead, RequestHead,
-    RequestId, Revision, Role, Slot, SnapshotToken, slot_of,
+    BootId, ClusterId, CoreIndex, ErrorCode, Frame, FrameReader, LogIndex, LogPosition, MapEpoch, NodeId, Opcode,
+    PartitionId, ReplyHead, RequestHead, RequestId, Revision, Role, Round, Slot, SnapshotToken, Term, slot_of,
 };
 
 pub const KEY: &[u8] = b"key-of-16-bytes!";
@@ -136,6 +140,41 @@ pub fn error_reply() -> ErrorReply<'static> {
     }
 }
 
+pub fn position(term: u64, index: u64) -> LogPosition {
+    LogPosition { term: Term(term), index: LogIndex(index) }
+}
+
+pub fn append() -> PeerAppend {
+    PeerAppend {
+        term: Term(5),
+        previous: position(3, 41),
+        committed: LogIndex(40),
+        round: Round(17),
+        is_round_awaited: true,
+        is_quiet: false,
+    }
+}
+
+/// One message of every kind but Append, and both outcomes of that.
+pub fn plain_messages() -> Vec<PeerMessage<'static>> {
+    let request = PeerVoteRequest { kind: PeerVoteKind::Transfer, term: Term(6), last: position(5, 42) };
+    let reply = PeerVoteReply { is_pre: true, term: Term(6), is_granted: true };
+    let stored = PeerAppendReply {
+        term: Term(5),
+        round: Round(17),
+        is_quiet: true,
+        outcome: PeerAppendOutcome::Stored(LogIndex(42)),
+    };
+    let outcome = PeerAppendOutcome::Rejected { previous: LogIndex(41), hint: position(2, 12) };
+    vec![
+        PeerMessage::VoteRequest(request),
+        PeerMessage::VoteReply(reply),
+        PeerMessage::AppendReply(stored),
+        PeerMessage::AppendReply(PeerAppendReply { outcome, ..stored }),
+        PeerMessage::TimeoutNow { term: Term(5) },
+    ]
+}
+
 pub fn secret(text: &str) -> Secret {
     Secret::new(text.as_bytes()).unwrap()
 }
@@ -232,6 +271,20 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     });
     add("GO_AWAY", &mut |out| GoAway::shutting_down(5_000).encode(MapEpoch(8), tables, out));
 
+    add("PEER_TURN", &mut |out| {
+        let mut turn = PeerTurnWriter::begin(out, BootId(0x0b00_7000), 3);
+        let mut entries = turn.begin_append(PartitionId(4), &append()).unwrap();
+        assert!(entries.push_entry(Term(4), b"an entry") && entries.push_entry(Term(5), b""));
+        entries.finish();
+        for (partition, message) in (5..).map(PartitionId).zip(plain_messages()) {
+            assert!(turn.push(partition, &message));
+        }
+        turn.finish(HEAD);
+    });
+    add("PEER_TURN, a beat", &mut |out| {
+        PeerTurnWriter::begin(out, BootId(0x0b00_7000), 4).finish(HEAD);
+    });
+
     let credentials = Credentials { role: Role::Write, secret: secret("a secret for writers") };
     let (client, server) = (
         client_config(Some(credentials.clone())),
@@ -294,6 +347,15 @@ pub fn decode_everything(frame: &Frame<'_>) -> usize {
     count(Histograms::decode(frame).is_ok());
     count(GoAway::decode(frame).is_ok());
     count(ErrorReply::decode(frame).is_ok());
+    count(PeerTurn::decode(frame).is_ok_and(|turn| {
+        assert_eq!(turn.messages().count(), turn.count());
+        for (_, message) in turn.messages() {
+            if let PeerMessage::Append(_, entries) = message {
+                assert_eq!(entries.len(), entries.count());
+            }
+        }
+        true
+    }));
     let mut tables = TableBuilder::new();
     let mut out = Vec::new();
     let server = server_config(Secrets::default().with(Role::Read, secret("a secret for readers")));

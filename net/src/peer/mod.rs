@@ -1,0 +1,22 @@
+//! What nodes say to each other: one frame per pair of cores and turn, which carries the messages of all their groups.
+//!
+//! A connection between nodes belongs to the one that dialled it, and messages go in that direction only; the other node
+//! dials its own. The dialler completes the handshake as [`Role::Peer`](crate::Role::Peer), moves to the core it wants
+//! with BIND, and sends a [`PeerTurn`] at a time, which nobody answers: what was lost is said again by consensus, which
+//! expects no more of its network. A turn without messages is a beat, a sign of life of the core that sent it.
+//!
+//! These are layouts, not consensus: this crate does not know the crate that decides, and the server carries between the
+//! two. A decoded message is one that consensus can take without checks of its own: numbers leave room to count on,
+//! entries have terms that do not fall, and payloads are the bytes that their sender meant. `docs/formats/wire.md` shows
+//! every offset.
+
+mod message;
+mod turn;
+mod turn_writer;
+
+pub use message::{
+    PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerEntries, PeerEntry, PeerMessage, PeerVoteKind, PeerVoteReply,
+    PeerVoteRequest,
+};
+pub use turn::{PeerMessages, PeerTurn};
+pub use turn_writer::{PeerAppendWriter, PeerTurnWriter};
