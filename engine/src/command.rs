@@ -13,6 +13,9 @@ const ENTRY_FORMAT_VERSION: u8 = 1;
 const COMMAND_HEADER_LENGTH: usize = 24;
 const SESSION_LENGTH: usize = 16;
 
+const ENTRY_COMMANDS: u8 = 0;
+const ENTRY_MEMBERSHIP: u8 = 1;
+
 const KIND_PUT: u8 = 1;
 const KIND_DELETE: u8 = 2;
 const FLAG_SESSION: u8 = 1;
@@ -145,7 +148,18 @@ pub struct Entry<'a> {
     pub log_time: LogTime,
     /// The number of commands.
     pub command_count: u32,
+    /// The group's members from here on, if the entry changes them; opaque to the engine.
+    pub membership: Option<&'a [u8]>,
     commands: &'a [u8],
+}
+
+/// An entry that says who the members of the group are, in bytes of the caller's choice.
+#[must_use]
+pub fn encode_membership(log_time: LogTime, membership: &[u8]) -> Vec<u8> {
+    let mut payload = EntryBuilder::new(log_time, Vec::new()).finish();
+    payload[1] = ENTRY_MEMBERSHIP;
+    payload.put(membership);
+    payload
 }
 
 impl<'a> Entry<'a> {
@@ -162,11 +176,19 @@ impl<'a> Entry<'a> {
             ));
         }
         let mut header = || {
-            fields.bytes(3)?;
-            Some((fields.u32()?, LogTime(fields.u64()?)))
+            let kind = fields.u8()?;
+            fields.bytes(2)?;
+            Some((kind, fields.u32()?, LogTime(fields.u64()?)))
         };
-        let (command_count, log_time) = header().ok_or("the entry's header is cut")?;
-        let entry = Self { log_time, command_count, commands: fields.rest() };
+        let (kind, command_count, log_time) = header().ok_or("the entry's header is cut")?;
+        let body = fields.rest();
+        match (kind, command_count) {
+            (ENTRY_COMMANDS, _) => {}
+            (ENTRY_MEMBERSHIP, 0) => return Ok(Self { log_time, command_count, membership: Some(body), commands: &[] }),
+            (ENTRY_MEMBERSHIP, _) => return Err("an entry of members has commands".to_owned()),
+            _ => return Err(format!("the entry is of the unknown kind {kind}")),
+        }
+        let entry = Self { log_time, command_count, membership: None, commands: body };
         let mut rest = FieldReader::new(entry.commands);
         for ordinal in 0..command_count {
             decode_command(&mut rest).ok_or_else(|| format!("command {ordinal} of {command_count} cannot be read"))?;
@@ -245,6 +267,17 @@ mod tests {
     fn an_entry_without_commands_carries_the_time() {
         let bytes = encoded(&[]);
         assert_eq!(Entry::decode(&bytes).expect("valid").command_count, 0);
+    }
+
+    #[test]
+    fn an_entry_of_members_carries_them() {
+        let bytes = encode_membership(LogTime(5), b"one and two");
+        let entry = Entry::decode(&bytes).expect("valid");
+        assert_eq!((entry.log_time, entry.membership), (LogTime(5), Some(&b"one and two"[..])));
+        assert_eq!(entry.commands().count(), 0);
+        let mut unknown = bytes;
+        unknown[1] = 2;
+        assert!(Entry::decode(&unknown).is_err());
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct OpenOptions {
     pub cores: u16,
     /// The number of partitions; `None` takes what the directory has, or 64 for a new one.
     pub partition_count: Option<u16>,
+    /// Whether the partitions have replicas on other nodes, so that nothing is applied before consensus says so.
+    pub is_replicated: bool,
     /// The choices for each core's store.
     pub store: Options,
 }
@@ -87,6 +89,7 @@ pub struct RecoveryReport {
 /// What a core starts with; it is sent to the core's thread, which makes it a [`Store`].
 pub struct CoreStart<E: Environment> {
     options: Options,
+    is_replicated: bool,
     log_directory: PathBuf,
     log: LogWriter<E::File>,
     partitions: Vec<PartitionParts<E>>,
@@ -97,6 +100,7 @@ struct PartitionParts<E: Environment> {
     directory: PathBuf,
     tables: Vec<Arc<Table<E>>>,
     counters: Counters,
+    membership: Vec<u8>,
     stream: Option<RecoveredStream>,
 }
 
@@ -121,20 +125,28 @@ impl<E: Environment> CoreStart<E> {
     /// Replays what is not in tables, and starts. Called on the thread that will own the store.
     #[must_use]
     pub fn into_store(self) -> Store<E> {
-        let Self { options, log_directory, log, partitions } = self;
+        let Self { options, is_replicated, log_directory, log, partitions } = self;
         let partitions = partitions.into_iter().map(|parts| {
-            let PartitionParts { manifest, directory, tables, counters, stream } = parts;
+            let PartitionParts { manifest, directory, tables, counters, membership, stream } = parts;
             let start = PartitionStart {
                 id: manifest.partition,
                 stream: manifest.stream,
                 flushed: manifest.flushed,
                 tree: Tree::new(directory, manifest, tables, &options),
                 counters,
+                membership,
+                is_replicated,
             };
             let mut partition = Partition::new(start);
             for entry in stream.into_iter().flat_map(|stream| stream.entries.into_values()) {
                 let decoded = Entry::decode(&entry.payload).expect("checked when the directory was opened");
-                partition.replay(entry.position, &decoded);
+                if is_replicated {
+                    // Whether it is committed is for consensus to say.
+                    let log_time = decoded.log_time;
+                    partition.append(entry.position, entry.payload, log_time);
+                } else {
+                    partition.replay(entry.position, &decoded);
+                }
             }
             partition
         });
@@ -252,8 +264,8 @@ impl<E: Environment> Opening<'_, E> {
             tables.push(Arc::new(Table::open(self.environment, &path, meta.clone()).await?));
         }
         self.report.tables += tables.len() as u64;
-        let counters = self.stored_counters(&manifest, &directory, &tables).await?;
-        Ok(PartitionParts { manifest, directory, tables, counters, stream: None })
+        let (counters, membership) = self.stored_meta(&manifest, &directory, &tables).await?;
+        Ok(PartitionParts { manifest, directory, tables, counters, membership, stream: None })
     }
 
     /// Removes tables that no manifest names: of a job that was cut short, or compacted away.
@@ -272,17 +284,20 @@ impl<E: Environment> Opening<'_, E> {
         Ok(())
     }
 
-    async fn stored_counters(
+    /// The counters and members that the last flush wrote.
+    async fn stored_meta(
         &self,
         manifest: &Manifest,
         directory: &Path,
         tables: &[Arc<Table<E>>],
-    ) -> Result<Counters> {
+    ) -> Result<(Counters, Vec<u8>)> {
         let tree = Tree::new(directory.to_path_buf(), manifest.clone(), tables.to_vec(), &self.options.store);
         let mut cache = BlockCache::new(1024 * 1024);
         loop {
-            match Partition::stored_counters(&tree, &mut cache) {
-                Ok(counters) => return Ok(counters),
+            let counters = Partition::stored_counters(&tree, &mut cache);
+            let both = counters.and_then(|counters| Ok((counters, Partition::stored_membership(&tree, &mut cache)?)));
+            match both {
+                Ok(both) => return Ok(both),
                 Err(Stop::Corruption(corruption)) => return Err(corruption.into()),
                 Err(Stop::Miss(read)) => {
                     let buffer = IoBuffer::zeroed(read.handle.length as usize);
@@ -393,6 +408,7 @@ impl<E: Environment> Opening<'_, E> {
         let options = self.options.store;
         CoreStart {
             options,
+            is_replicated: self.options.is_replicated,
             log_directory: log.directory,
             log: LogWriter::new(start, options.log, self.environment.random_u64()),
             partitions: Vec::new(),

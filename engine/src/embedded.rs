@@ -63,7 +63,7 @@ impl Database {
     /// As [`open_data_directory`].
     pub fn open(directory: &Path, options: Options) -> Result<Self> {
         let environment = ThreadEnvironment::new();
-        let open = OpenOptions { cores: 1, partition_count: Some(1), store: options };
+        let open = OpenOptions { cores: 1, partition_count: Some(1), is_replicated: false, store: options };
         let opened = environment.block_on(open_data_directory(&environment, directory, open))?;
         let DataDirectory { lock, mut cores, .. } = opened;
         let store = cores.pop().expect("one core was asked for").into_store();
@@ -126,7 +126,7 @@ impl Database {
         let last = last.expect("there is a write");
         loop {
             self.write_log()?;
-            let is_ours = |outcome: &&Outcome| outcome.index == last.position.index && outcome.is_durable;
+            let is_ours = |outcome: &&Outcome| outcome.entry == Some(last.entry) && outcome.is_durable;
             if let Some(outcome) = self.outcomes.iter().find(is_ours) {
                 let revision = Revision(outcome.first_revision.0 + u64::from(last.ordinal));
                 self.outcomes.clear();

@@ -74,7 +74,7 @@ impl Node {
     pub fn start(mut options: NodeOptions) -> Result<Self> {
         bound_connections(&mut options);
         let environment = ThreadEnvironment::new();
-        let open = OpenOptions { cores: options.cores, partition_count: options.partition_count, store: options.store };
+        let open = OpenOptions { cores: options.cores, partition_count: options.partition_count, is_replicated: false, store: options.store };
         let directory = environment.block_on(open_data_directory(&environment, &options.data_directory, open))?;
         report_recovery(&directory, &options);
         let DataDirectory { identity, lock, cores: starts, .. } = directory;

@@ -46,13 +46,23 @@ pub struct LogWrite<F> {
     pub mode: LogMode,
 }
 
-/// A position up to which a stream has become durable.
+/// What has become durable of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Durable {
-    /// The stream.
-    pub stream: StreamId,
-    /// Its last durable entry.
-    pub through: LogPosition,
+pub enum Durable {
+    /// Its entries.
+    Entries {
+        /// The stream.
+        stream: StreamId,
+        /// Its last durable entry.
+        through: LogPosition,
+    },
+    /// All that had been given to the log when [`LogWriter::report_when_durable`] was asked for this.
+    Token {
+        /// The stream.
+        stream: StreamId,
+        /// What was asked with.
+        token: u64,
+    },
 }
 
 /// What a log has done since it was opened, for reports.
@@ -116,6 +126,7 @@ enum Change {
     Truncated(LogPosition),
     Attached(StreamState),
     Detached,
+    Token(u64),
 }
 
 #[derive(Debug, Default)]
@@ -351,6 +362,22 @@ impl<F: Clone> LogWriter<F> {
     pub fn truncate(&mut self, stream: StreamId, through: LogPosition) {
         let epoch = self.epoch(stream);
         self.push(&Record::Truncate { stream, epoch, through }, stream, Change::Truncated(through));
+    }
+
+    /// Asks that `token` be [reported](Durable::Token) once all that was given to the log so far is durable. Answers `false` if it is already.
+    #[must_use]
+    pub fn report_when_durable(&mut self, stream: StreamId, token: u64) -> bool {
+        if let Some(batch) = self.pending.back_mut() {
+            batch.changes.push((stream, Change::Token(token)));
+            return true;
+        }
+        match &mut self.in_flight {
+            Some(InFlight::Records { durable, .. }) => {
+                durable.push(Durable::Token { stream, token });
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Learns that entries up to `through` are in tables, durably, with the manifest that says so. Frees segments.
@@ -615,7 +642,7 @@ impl<F: Clone> LogWriter<F> {
                 Change::Last(position) => {
                     tracked.state.last = position;
                     segment.last_entries.insert(stream, position.index);
-                    durable.push(Durable { stream, through: position });
+                    durable.push(Durable::Entries { stream, through: position });
                 }
                 Change::HardState(hard_state) => tracked.state.hard_state = hard_state,
                 Change::Truncated(through) => tracked.state.truncated = through,
@@ -627,6 +654,7 @@ impl<F: Clone> LogWriter<F> {
                 Change::Detached => {
                     self.streams.remove(&stream);
                 }
+                Change::Token(token) => durable.push(Durable::Token { stream, token }),
                 Change::Rewritten(_) => unreachable!("handled above"),
             }
         }

@@ -6,7 +6,10 @@
 //!
 //! Owned by one core. Bounds: proposals by the log's pending bytes, rows by the core's memory budget, snapshots by number and time.
 
+mod assembly;
 mod proposals;
+mod replica;
+mod replicated;
 mod snapshots;
 
 use std::collections::VecDeque;
@@ -23,7 +26,8 @@ use crate::row::{Keyspace, Row, RowKey, RowKind};
 use crate::tree::{ReadOptions, Tree, Walk};
 
 pub(crate) use proposals::Proposals;
-pub use proposals::{Durability, Proposal};
+pub use proposals::{Durability, Proposal, ProposedEntry};
+pub(crate) use replica::ReplicaLog;
 pub use snapshots::SnapshotId;
 pub(crate) use snapshots::Snapshots;
 
@@ -65,6 +69,8 @@ pub struct Outcome {
     pub partition: PartitionId,
     /// The entry.
     pub index: LogIndex,
+    /// The same, if it was proposed here since the start.
+    pub entry: Option<ProposedEntry>,
     /// The revision of its first command; command *n* has `n` more.
     pub first_revision: Revision,
     /// The number of commands.
@@ -91,11 +97,19 @@ pub(crate) enum NextDeadline {
     At(LogTime),
 }
 
+/// Where a partition's entries come from.
+enum Feed {
+    /// It has no other replicas: what is durable is committed.
+    Alone(Proposals),
+    /// Its replicas decide together; the driver says what is stored and committed.
+    Replicated(Box<ReplicaLog>),
+}
+
 /// A partition of a core.
 pub struct Partition<E: Environment> {
     id: PartitionId,
     stream: StreamId,
-    pub(crate) proposals: Proposals,
+    feed: Feed,
     pub(crate) tree: Tree<E>,
     pub(crate) snapshots: Snapshots,
     counters: Counters,
@@ -107,6 +121,9 @@ pub struct Partition<E: Environment> {
     next_deadline: NextDeadline,
     time_proposed_at_ms: u64,
     pub(crate) is_dirty: bool,
+    /// Whether it may propose by itself that time has passed.
+    pub(crate) is_leading: bool,
+    membership: Vec<u8>,
 }
 
 /// What a partition is opened with.
@@ -116,6 +133,9 @@ pub(crate) struct PartitionStart<E: Environment> {
     pub(crate) tree: Tree<E>,
     pub(crate) counters: Counters,
     pub(crate) flushed: LogPosition,
+    /// The group's members as of `flushed`, if they are known; opaque.
+    pub(crate) membership: Vec<u8>,
+    pub(crate) is_replicated: bool,
 }
 
 /// A row's answer to a point read.
@@ -143,7 +163,13 @@ impl<E: Environment> Partition<E> {
         Self {
             id: start.id,
             stream: start.stream,
-            proposals: Proposals::new(start.flushed, start.counters.log_time),
+            feed: if start.is_replicated {
+                Feed::Replicated(Box::new(ReplicaLog::new(start.flushed, start.counters.log_time)))
+            } else {
+                Feed::Alone(Proposals::new(start.flushed, start.counters.log_time))
+            },
+            membership: start.membership,
+            is_leading: !start.is_replicated,
             tree: start.tree,
             snapshots: Snapshots::default(),
             counters: start.counters,
@@ -212,7 +238,11 @@ impl<E: Environment> Partition<E> {
         durability: Durability,
     ) -> Proposal {
         let now = LogTime(now_ms);
-        let deadline = |ttl_ms: u64| LogTime(self.proposals.log_time_at(now).0.saturating_add(ttl_ms));
+        let log_time = match &self.feed {
+            Feed::Alone(proposals) => proposals.log_time_at(now),
+            Feed::Replicated(replica) => replica.log_time_at(now),
+        };
+        let deadline = |ttl_ms: u64| LogTime(log_time.0.saturating_add(ttl_ms));
         let change = match request.change {
             WriteChange::Put { value, value_crc, ttl_ms } => {
                 Change::Put { value, value_crc, deadline: ttl_ms.map(deadline) }
@@ -221,22 +251,31 @@ impl<E: Environment> Partition<E> {
         };
         let command = Command { key: request.key, change, session: None };
         self.is_dirty = true;
-        self.proposals.push(self.stream, log, now, &command, durability)
+        match &mut self.feed {
+            Feed::Alone(proposals) => proposals.push(self.stream, log, now, &command, durability),
+            Feed::Replicated(replica) => replica.push(now, &command, durability),
+        }
     }
 
     /// Closes this turn's entry and applies what may be applied before it is durable.
     pub(crate) fn seal(&mut self, log: &mut LogWriter<E::File>, outcomes: &mut Vec<Outcome>) {
         self.is_dirty = false;
-        self.proposals.seal(self.stream, log);
-        if bugs::is_planted(Bug::LogAcknowledgesBeforeSync) {
-            self.durable = self.proposals.last();
+        match &mut self.feed {
+            Feed::Replicated(replica) => replica.seal(),
+            Feed::Alone(proposals) => {
+                proposals.seal(self.stream, log);
+                if bugs::is_planted(Bug::LogAcknowledgesBeforeSync) {
+                    self.durable = proposals.last();
+                }
+                self.apply_applicable(outcomes);
+            }
         }
-        self.apply_applicable(outcomes);
     }
 
     /// Learns that the stream is durable through `through`, and applies what that allows.
     pub(crate) fn advance_durable(&mut self, through: LogPosition, outcomes: &mut Vec<Outcome>) {
-        if bugs::is_planted(Bug::LogAcknowledgesBeforeSync) {
+        // Where replicas decide together it takes more than this disk, and what this disk has is told by whoever knows of terms.
+        if matches!(self.feed, Feed::Replicated(_)) || bugs::is_planted(Bug::LogAcknowledgesBeforeSync) {
             return;
         }
         assert!(
@@ -253,28 +292,42 @@ impl<E: Environment> Partition<E> {
     }
 
     fn apply_applicable(&mut self, outcomes: &mut Vec<Outcome>) {
-        while let Some(entry) = self.proposals.pop_applicable(self.durable) {
+        while let Feed::Alone(proposals) = &mut self.feed
+            && let Some(entry) = proposals.pop_applicable(self.durable)
+        {
             let is_durable = entry.position.index <= self.durable.index;
             let decoded = Entry::decode(&entry.payload).expect("the entry was encoded by this process");
-            let outcome = self.apply(entry.position, &decoded, is_durable);
+            let proposed = Some(ProposedEntry(entry.position.index.0));
+            let outcome = self.apply(entry.position, &decoded, proposed, is_durable);
             outcomes.push(outcome);
-            self.proposals.recycle(entry);
+            if let Feed::Alone(proposals) = &mut self.feed {
+                proposals.recycle(entry);
+            }
         }
     }
 
     /// Applies an entry that recovery found in the log.
     pub(crate) fn replay(&mut self, position: LogPosition, entry: &Entry<'_>) {
         self.durable = position;
-        self.apply(position, entry, true);
-        self.proposals = Proposals::new(position, self.counters.log_time);
+        self.apply(position, entry, None, true);
+        self.feed = Feed::Alone(Proposals::new(position, self.counters.log_time));
     }
 
-    fn apply(&mut self, position: LogPosition, entry: &Entry<'_>, is_durable: bool) -> Outcome {
+    fn apply(
+        &mut self,
+        position: LogPosition,
+        entry: &Entry<'_>,
+        proposed: Option<ProposedEntry>,
+        is_durable: bool,
+    ) -> Outcome {
         assert!(position.index == self.applied.index.next(), "entry {position:?} after {:?}", self.applied);
         let newest_pin = self.snapshots.newest_revision();
         let first_revision = self.counters.revision.next();
         // Log time comes first: a deadline within this entry counts from it.
         self.counters.log_time = self.counters.log_time.max(entry.log_time);
+        if let Some(membership) = entry.membership {
+            self.apply_membership(membership);
+        }
         for command in entry.commands() {
             self.counters.revision = self.counters.revision.next();
             self.apply_command(&command, newest_pin);
@@ -286,6 +339,7 @@ impl<E: Environment> Partition<E> {
         let outcome = Outcome {
             partition: self.id,
             index: position.index,
+            entry: proposed,
             first_revision,
             command_count: entry.command_count,
             is_durable,
@@ -365,12 +419,18 @@ impl<E: Environment> Partition<E> {
     /// # Errors
     /// As [`get`](Self::get): the next deadline may have to be looked up.
     pub(crate) fn propose_time_if_due(&mut self, now_ms: u64, cache: &mut BlockCache) -> Result<(), Stop<E::File>> {
+        if !self.is_leading {
+            return Ok(());
+        }
         self.find_next_deadline(cache)?;
         let is_due = self.next_deadline.is_due(LogTime(now_ms));
         let waited = now_ms.saturating_sub(self.time_proposed_at_ms) >= TIME_ENTRY_INTERVAL_MS;
         if is_due && (waited || now_ms < self.time_proposed_at_ms) {
             self.time_proposed_at_ms = now_ms;
-            self.proposals.push_time(LogTime(now_ms));
+            match &mut self.feed {
+                Feed::Alone(proposals) => proposals.push_time(LogTime(now_ms)),
+                Feed::Replicated(replica) => replica.push_time(LogTime(now_ms)),
+            }
             self.is_dirty = true;
         }
         Ok(())
@@ -379,6 +439,7 @@ impl<E: Environment> Partition<E> {
     /// When [`propose_time_if_due`](Self::propose_time_if_due) should be called next, milliseconds since the Unix epoch.
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
         match self.next_deadline {
+            _ if !self.is_leading => None,
             NextDeadline::Unknown => Some(0),
             NextDeadline::Never => None,
             NextDeadline::At(LogTime(at)) => Some(at.max(self.time_proposed_at_ms + TIME_ENTRY_INTERVAL_MS)),

@@ -1,10 +1,10 @@
-//! Entries on their way: the one being built this turn, and those in the log that are not applied yet.
+//! Entries of a partition that decides alone: those in the log that are not applied yet.
 
 use std::collections::VecDeque;
 
-use crate::command::{Command, EntryBuilder};
+use super::assembly::{AssembledEntry, Assembly};
+use crate::command::Command;
 use crate::ids::{LogPosition, LogTime, StreamId, Term};
-use crate::limits::ENTRY_SIZE_BYTES_TARGET;
 use crate::log::LogWriter;
 
 /// When a write may be answered and seen.
@@ -17,11 +17,15 @@ pub enum Durability {
     Memory,
 }
 
-/// Where a command stands in its partition's log: by this its outcome is recognised.
+/// An entry that was begun here, by the order of its beginning. It has no place in the log before it is closed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ProposedEntry(pub u64);
+
+/// By this the outcome of a command is recognised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Proposal {
     /// The entry.
-    pub position: LogPosition,
+    pub entry: ProposedEntry,
     /// The command's place in the entry, from 0.
     pub ordinal: u32,
 }
@@ -33,41 +37,31 @@ pub(crate) struct SealedEntry {
     pub(crate) payload: Vec<u8>,
 }
 
-#[derive(Debug)]
-struct OpenEntry {
-    builder: EntryBuilder,
-    durability: Durability,
-}
-
 /// Owned by one partition. Bounded by the bytes that wait for the log ([`LogWriter::pending_bytes`]) and its write in flight.
 #[derive(Debug)]
 pub(crate) struct Proposals {
-    open: Option<OpenEntry>,
+    assembly: Assembly,
     /// The last entry given an index; the open one has the next.
     last: LogPosition,
-    log_time: LogTime,
     unapplied: VecDeque<SealedEntry>,
     /// The last entry that may be applied before it is durable, with all before it.
     apply_early_through: LogPosition,
-    spare: Vec<Vec<u8>>,
 }
 
 impl Proposals {
     /// Goes on behind `last`, at `log_time` or later.
     pub(crate) fn new(last: LogPosition, log_time: LogTime) -> Self {
         Self {
-            open: None,
+            assembly: Assembly::new(log_time),
             last,
-            log_time,
             unapplied: VecDeque::new(),
             apply_early_through: LogPosition::default(),
-            spare: Vec::new(),
         }
     }
 
     /// The log time that an entry opened now gets.
     pub(crate) fn log_time_at(&self, now: LogTime) -> LogTime {
-        self.log_time.max(now)
+        self.assembly.log_time_at(now)
     }
 
     /// The last entry that was sealed.
@@ -84,32 +78,25 @@ impl Proposals {
         command: &Command<'_>,
         durability: Durability,
     ) -> Proposal {
-        let too_long = |open: &OpenEntry| {
-            open.builder.command_count() > 0
-                && open.builder.length() + command.encoded_length() > ENTRY_SIZE_BYTES_TARGET
-        };
-        if self.open.as_ref().is_some_and(too_long) {
+        if !self.assembly.has_room_for(command) {
             self.seal(stream, log);
         }
-        let position = self.position_next();
-        let open = self.open(now);
-        open.durability = open.durability.max(durability);
-        Proposal { position, ordinal: open.builder.push(command) }
+        let entry = ProposedEntry(self.position_next().index.0);
+        Proposal { entry, ordinal: self.assembly.push(now, command, durability) }
     }
 
     /// Makes sure that an entry with a log time of `now` or later is proposed, with or without commands.
     pub(crate) fn push_time(&mut self, now: LogTime) {
-        self.open(now);
+        self.assembly.open(now);
     }
 
     /// Closes the entry of this turn, if there is one, and gives it to the log.
     pub(crate) fn seal<F: Clone>(&mut self, stream: StreamId, log: &mut LogWriter<F>) {
-        let Some(open) = self.open.take() else { return };
+        let Some(AssembledEntry { payload, durability }) = self.assembly.take() else { return };
         let position = self.position_next();
-        let payload = open.builder.finish();
         log.append(stream, position, &payload);
         self.last = position;
-        if open.durability == Durability::Memory {
+        if durability == Durability::Memory {
             self.apply_early_through = position;
         }
         self.unapplied.push_back(SealedEntry { position, payload });
@@ -123,21 +110,10 @@ impl Proposals {
 
     /// Takes an applied entry's memory back for use again.
     pub(crate) fn recycle(&mut self, entry: SealedEntry) {
-        const SPARE_COUNT_MAX: usize = 4;
-        if self.spare.len() < SPARE_COUNT_MAX && entry.payload.capacity() <= ENTRY_SIZE_BYTES_TARGET {
-            self.spare.push(entry.payload);
-        }
+        self.assembly.recycle(entry.payload);
     }
 
     fn position_next(&self) -> LogPosition {
         LogPosition { term: self.last.term.max(Term(1)), index: self.last.index.next() }
-    }
-
-    fn open(&mut self, now: LogTime) -> &mut OpenEntry {
-        self.open.get_or_insert_with(|| {
-            self.log_time = self.log_time.max(now);
-            let builder = EntryBuilder::new(self.log_time, self.spare.pop().unwrap_or_default());
-            OpenEntry { builder, durability: Durability::Synced }
-        })
     }
 }

@@ -12,6 +12,7 @@
 //! durable, is fatal: the store answers an error once and the node must stop.
 
 mod maintenance;
+mod replication;
 mod retry;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -31,6 +32,8 @@ use crate::partition::{Answer, Durability, Outcome, Partition, Proposal, Snapsho
 use crate::table::BlockRead;
 use crate::tree::{ReadOptions, Walk};
 use maintenance::Retries;
+
+pub use replication::check_entry;
 
 /// Why a write is not taken now. Nothing was done; it can be tried again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +83,8 @@ pub struct Store<E: Environment> {
     jobs: VecDeque<Job<E>>,
     /// Partitions with an entry being built.
     dirty: Vec<PartitionId>,
+    /// What is durable of what somebody asked to be told of.
+    stored_tokens: Vec<(PartitionId, u64)>,
     /// Memory of all memtables, active and frozen, bytes.
     memtable_bytes: usize,
     compactions_running: usize,
@@ -118,6 +123,7 @@ impl<E: Environment> Store<E> {
             partitions,
             jobs: VecDeque::new(),
             dirty: Vec::new(),
+            stored_tokens: Vec::new(),
             memtable_bytes,
             compactions_running: 0,
             maintenance_due: true,
@@ -239,9 +245,16 @@ impl<E: Environment> Store<E> {
     }
 
     fn advance_durable(&mut self, durable: &[Durable], outcomes: &mut Vec<Outcome>) {
-        for Durable { stream, through } in durable {
-            let Some(partition) = self.partitions.get_mut(&partition_of(*stream)) else { continue };
-            account(&mut self.memtable_bytes, partition, |partition| partition.advance_durable(*through, outcomes));
+        for durable in durable {
+            match *durable {
+                Durable::Entries { stream, through } => {
+                    let Some(partition) = self.partitions.get_mut(&partition_of(stream)) else { continue };
+                    account(&mut self.memtable_bytes, partition, |partition| {
+                        partition.advance_durable(through, outcomes);
+                    });
+                }
+                Durable::Token { stream, token } => self.stored_tokens.push((partition_of(stream), token)),
+            }
         }
     }
 

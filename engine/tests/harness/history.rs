@@ -52,7 +52,7 @@ impl History {
         let mut partitions = self.0.borrow_mut();
         let history = partitions.entry(partition).or_default();
         let log_time = history.log_time.max(LogTime(now_ms));
-        let entry = history.entries.entry(proposal.position.index.0).or_default();
+        let entry = history.entries.entry(proposal.entry.0).or_default();
         assert_eq!(entry.commands.len(), proposal.ordinal as usize, "commands stand in the order in which they came");
         if entry.commands.is_empty() {
             // A tick may have opened the entry earlier; it was not before the entry in front of it.

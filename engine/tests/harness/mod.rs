@@ -267,7 +267,7 @@ impl<E: Environment> Node<E> {
         let proposal = self.propose(partition, write, Durability::Synced).await?;
         loop {
             self.write_logs().await?;
-            if self.history.durable_index(partition) >= proposal.position.index.0 {
+            if self.history.durable_index(partition) >= proposal.entry.0 {
                 return Ok(());
             }
             self.run_jobs().await?;

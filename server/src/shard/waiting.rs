@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use corelode_engine::ids::{LogIndex, PartitionId};
-use corelode_engine::partition::{Durability, Outcome, Proposal};
+use corelode_engine::partition::{Durability, Outcome, Proposal, ProposedEntry};
 
 use super::operation::{Operation, OperationResult, ReplyTo, Request, ScanPageRequest};
 
@@ -19,7 +19,7 @@ pub(crate) struct WriteWaiter {
 
 #[derive(Debug)]
 struct EntryWaiters {
-    index: LogIndex,
+    entry: ProposedEntry,
     waiters: Vec<WriteWaiter>,
 }
 
@@ -36,11 +36,11 @@ impl WriteWaiters {
         let entries = self.partitions.entry(partition).or_default();
         self.count += 1;
         match entries.back_mut() {
-            Some(last) if last.index == proposal.position.index => last.waiters.push(waiter),
+            Some(last) if last.entry == proposal.entry => last.waiters.push(waiter),
             _ => {
                 let mut waiters = self.spare.pop().unwrap_or_default();
                 waiters.push(waiter);
-                entries.push_back(EntryWaiters { index: proposal.position.index, waiters });
+                entries.push_back(EntryWaiters { entry: proposal.entry, waiters });
             }
         }
     }
@@ -48,10 +48,11 @@ impl WriteWaiters {
     /// Takes out the writes that `outcome` lets be answered, and hands them to `answer`.
     pub(crate) fn resolve(&mut self, outcome: &Outcome, mut answer: impl FnMut(WriteWaiter)) {
         const SPARE_COUNT_MAX: usize = 64;
+        let Some(proposed) = outcome.entry else { return };
         let Some(entries) = self.partitions.get_mut(&outcome.partition) else { return };
-        let Some(first) = entries.front_mut().filter(|entry| entry.index <= outcome.index) else { return };
+        let Some(first) = entries.front_mut().filter(|first| first.entry <= proposed) else { return };
         if outcome.is_durable {
-            assert!(first.index == outcome.index, "outcomes come in log order: {outcome:?} before {:?}", first.index);
+            assert!(first.entry == proposed, "outcomes come in log order: {outcome:?} before {:?}", first.entry);
             let mut done = entries.pop_front().expect("looked at above");
             self.count -= done.waiters.len();
             done.waiters.drain(..).for_each(answer);
@@ -61,7 +62,7 @@ impl WriteWaiters {
             return;
         }
         // Applied ahead of durability: entries before this one may still wait for theirs.
-        let Some(entry) = entries.iter_mut().find(|entry| entry.index == outcome.index) else { return };
+        let Some(entry) = entries.iter_mut().find(|entry| entry.entry == proposed) else { return };
         for waiter in entry.waiters.extract_if(.., |waiter| waiter.durability == Durability::Memory) {
             self.count -= 1;
             answer(waiter);

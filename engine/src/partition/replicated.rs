@@ -1,0 +1,152 @@
+//! A partition whose replicas decide together: what consensus asks of it.
+//!
+//! ```text
+//! propose ── seal ──► first_sealed ──► (consensus gives it a place) ──► place_sealed ──► the log
+//! append (from a leader) ──► the log
+//! stored, committed (as consensus learns) ──► apply
+//! ```
+//!
+//! Nothing is applied before it is committed; what is committed may be applied before this disk has it, and is flushed only once it has.
+
+use super::replica::{ReplicaEntry, ReplicaLog, SealedProposal};
+use super::{Feed, Outcome, Partition, ProposedEntry};
+use crate::block_cache::BlockCache;
+use crate::command::Entry;
+use crate::cursor::Stop;
+use crate::env::Environment;
+use crate::ids::{LogIndex, LogPosition, LogTime, Revision};
+use crate::row::{Keyspace, Row, RowKey, RowKind};
+use crate::tree::Tree;
+
+/// The row of [`Keyspace::Meta`] that holds the group's members.
+const MEMBERSHIP_KEY: &[u8] = b"membership";
+
+impl<E: Environment> Partition<E> {
+    fn replica(&self) -> &ReplicaLog {
+        match &self.feed {
+            Feed::Replicated(replica) => replica,
+            Feed::Alone(_) => panic!("partition {} has no other replicas", self.id),
+        }
+    }
+
+    fn replica_mut(&mut self) -> &mut ReplicaLog {
+        match &mut self.feed {
+            Feed::Replicated(replica) => replica,
+            Feed::Alone(_) => panic!("partition {} has no other replicas", self.id),
+        }
+    }
+
+    /// Whether its replicas decide together.
+    #[must_use]
+    pub fn is_replicated(&self) -> bool {
+        matches!(self.feed, Feed::Replicated(_))
+    }
+
+    /// The group's members as the last applied entry that changed them says; empty if none did. Opaque to the engine.
+    #[must_use]
+    pub fn membership(&self) -> &[u8] {
+        &self.membership
+    }
+
+    /// The last entry that is not kept for followers any more.
+    #[must_use]
+    pub fn truncated(&self) -> LogPosition {
+        self.replica().truncated()
+    }
+
+    /// The last entry, committed or not.
+    #[must_use]
+    pub fn last(&self) -> LogPosition {
+        self.replica().last()
+    }
+
+    /// The memory of the entries that are kept, bytes.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.replica().bytes()
+    }
+
+    /// The bytes of an entry, if it is kept.
+    #[must_use]
+    pub fn entry(&self, index: LogIndex) -> Option<&[u8]> {
+        self.replica().entry(index).map(|entry| entry.payload.as_slice())
+    }
+
+    /// The entries that are kept, in order.
+    pub fn entries(&self) -> impl Iterator<Item = (LogPosition, &[u8])> {
+        self.replica().entries().map(|entry| (entry.position, entry.payload.as_slice()))
+    }
+
+    pub(crate) fn first_sealed(&self) -> Option<&SealedProposal> {
+        match &self.feed {
+            Feed::Replicated(replica) => replica.first_sealed(),
+            Feed::Alone(_) => None,
+        }
+    }
+
+    pub(crate) fn place_sealed(&mut self, position: LogPosition) -> &ReplicaEntry {
+        self.replica_mut().place_sealed(position)
+    }
+
+    pub(crate) fn abandon_proposals(&mut self) -> Vec<ProposedEntry> {
+        self.is_dirty = false;
+        self.replica_mut().abandon()
+    }
+
+    /// Adds an entry that recovery found or a leader sent, in place of those that had its index and later ones; answers what was proposed here and is gone.
+    pub(crate) fn append(&mut self, position: LogPosition, payload: Vec<u8>, log_time: LogTime) -> Vec<ProposedEntry> {
+        assert!(position.index > self.applied.index, "entry {position:?} would replace what is applied");
+        let before = position.index.0 - 1;
+        if self.durable.index.0 > before {
+            self.durable = self.applied;
+        }
+        self.replica_mut().append(position, payload, log_time)
+    }
+
+    pub(crate) fn log_time_at(&self, now: LogTime) -> LogTime {
+        self.replica().log_time_at(now)
+    }
+
+    /// The log on this disk is what it is in memory up to here.
+    pub(crate) fn stored(&mut self, through: LogPosition) {
+        self.durable = through;
+    }
+
+    /// Applies what is committed.
+    pub(crate) fn commit(&mut self, through: LogIndex, outcomes: &mut Vec<Outcome>) {
+        while self.applied.index < through {
+            let index = self.applied.index.next();
+            let entry = self.replica().entry(index).expect("entries are kept until they are applied");
+            let (position, proposed) = (entry.position, entry.proposed);
+            // The entry is lent out while it is applied: applying changes everything but the log.
+            let payload = std::mem::take(&mut self.replica_mut().entry_mut(index).payload);
+            let decoded = Entry::decode(&payload).expect("entries are checked before they are appended");
+            let outcome = self.apply(position, &decoded, proposed, true);
+            self.replica_mut().entry_mut(index).payload = payload;
+            outcomes.push(outcome);
+        }
+    }
+
+    pub(crate) fn truncate_entries(&mut self, through: LogIndex) {
+        assert!(through <= self.applied.index, "{through} is truncated, and {:?} applied", self.applied);
+        self.replica_mut().truncate(through);
+    }
+
+    pub(super) fn apply_membership(&mut self, membership: &[u8]) {
+        self.membership = membership.to_vec();
+        let row_key = RowKey { keyspace: Keyspace::Meta, key: MEMBERSHIP_KEY, revision: self.counters.revision };
+        let value_crc = crc32fast::hash(membership);
+        let row = Row { row_key, kind: RowKind::Value, deadline: None, value_crc, value: membership };
+        self.tree.insert(&row, None);
+    }
+
+    /// The members that the last flush wrote; empty if there were none.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(crate) fn stored_membership(tree: &Tree<E>, cache: &mut BlockCache) -> Result<Vec<u8>, Stop<E::File>> {
+        let mut membership = Vec::new();
+        tree.get(Keyspace::Meta, MEMBERSHIP_KEY, Revision::MAX, cache, |row| membership = row.value.to_vec())?;
+        Ok(membership)
+    }
+}
