@@ -164,6 +164,19 @@ error_codes! {
     /// A fault of the server.
     Internal = 63, "INTERNAL", Unknown,
         "The server failed in a way it did not foresee; its log says more. The request may have been executed.";
+
+    /// A node of another cluster. This one and the following are between nodes.
+    WrongCluster = 64, "WRONG_CLUSTER", Never,
+        "The two nodes belong to different clusters; give each node the addresses of its own cluster's members only.";
+    /// Another node answers where this one was expected.
+    WrongNode = 65, "WRONG_NODE", Never,
+        "Another node answers at this address than the member list says; correct the list or the address the node listens on.";
+    /// A node with a data directory that the cluster does not know it by.
+    UnknownIncarnation = 66, "UNKNOWN_INCARNATION", Never,
+        "The node's data directory is not the one that the cluster knows, so that it may have forgotten what it promised; restore the directory, or remove the node and add it as a new one.";
+    /// Two nodes that were configured differently.
+    PeerMismatch = 67, "PEER_MISMATCH", Never,
+        "The two nodes were given different member lists or partition counts; give all nodes of the cluster the same.";
 }
 
 impl ErrorCode {

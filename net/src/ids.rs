@@ -49,6 +49,10 @@ number_type! {
     BootId(u64)
 }
 number_type! {
+    /// A node's data directory, drawn at random when it is made.
+    Incarnation(u64)
+}
+number_type! {
     /// A term of a partition's group: at most one leader each. Zero is before the first election.
     Term(u64)
 }

@@ -62,8 +62,8 @@ pub use frame_reader::{FrameError, FrameReader};
 pub use frame_writer::FrameWriter;
 pub use header::{Flags, FrameHeader, HeaderError, HeaderFields, ReplyHead, RequestHead};
 pub use ids::{
-    BootId, ClusterId, CoreIndex, LogIndex, LogPosition, MapEpoch, NodeId, PartitionId, RequestId, RequestIds,
-    Revision, Round, SnapshotToken, Term,
+    BootId, ClusterId, CoreIndex, Incarnation, LogIndex, LogPosition, MapEpoch, NodeId, PartitionId, RequestId,
+    RequestIds, Revision, Round, SnapshotToken, Term,
 };
 pub use opcode::{Opcode, Role};
 pub use slot::{SLOT_COUNT, Slot, crc16_xmodem, hash_tag, slot_of};

@@ -28,6 +28,8 @@ pub const HISTOGRAM_COUNT_MAX: usize = 64;
 pub const ENTRY_LENGTH_MAX: usize = VALUE_LENGTH_MAX + KEY_LENGTH_MAX + 16 * 1024;
 /// The largest term, index or round between replicas. Whoever receives one can count on from there without overflow.
 pub const PEER_NUMBER_MAX: u64 = (1 << 63) - 1;
+/// The longest member list that a node tells another, bytes of UTF-8.
+pub const MEMBERS_LENGTH_MAX: usize = 64 * 1024;
 /// The shortest secret that the handshake accepts, bytes.
 pub const SECRET_LENGTH_MIN: usize = 16;
 

@@ -159,6 +159,8 @@ opcodes! {
     /// Asks a core where it spent the time of its requests.
     Histograms = 40, "HISTOGRAMS", true, Some(Role::Read);
 
+    /// Says to a core of another node who speaks; the reply says who answers.
+    PeerHello = 64, "PEER_HELLO", true, Some(Role::Peer);
     /// Everything that a core says to a core of another node in one turn. It has no reply.
     PeerTurn = 65, "PEER_TURN", true, Some(Role::Peer);
 }

@@ -16,7 +16,7 @@ pub const ENUM_MIN_OPCODE: u8 = 0;
 pub const ENUM_MAX_OPCODE: u8 = 65;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_OPCODE: [Opcode; 25] = [
+pub const ENUM_VALUES_OPCODE: [Opcode; 26] = [
   Opcode::NONE,
   Opcode::GET,
   Opcode::PUT,
@@ -41,6 +41,7 @@ pub const ENUM_VALUES_OPCODE: [Opcode; 25] = [
   Opcode::GO_AWAY,
   Opcode::CONNECTION_ERROR,
   Opcode::HISTOGRAMS,
+  Opcode::PEER_HELLO,
   Opcode::PEER_TURN,
 ];
 
@@ -73,6 +74,7 @@ impl Opcode {
   pub const GO_AWAY: Self = Self(38);
   pub const CONNECTION_ERROR: Self = Self(39);
   pub const HISTOGRAMS: Self = Self(40);
+  pub const PEER_HELLO: Self = Self(64);
   pub const PEER_TURN: Self = Self(65);
 
   pub const ENUM_MIN: u8 = 0;
@@ -102,6 +104,7 @@ impl Opcode {
     Self::GO_AWAY,
     Self::CONNECTION_ERROR,
     Self::HISTOGRAMS,
+    Self::PEER_HELLO,
     Self::PEER_TURN,
   ];
   /// Returns the variant's name or "" if unknown.
@@ -131,6 +134,7 @@ impl Opcode {
       Self::GO_AWAY => Some("GO_AWAY"),
       Self::CONNECTION_ERROR => Some("CONNECTION_ERROR"),
       Self::HISTOGRAMS => Some("HISTOGRAMS"),
+      Self::PEER_HELLO => Some("PEER_HELLO"),
       Self::PEER_TURN => Some("PEER_TURN"),
       _ => None,
     }
@@ -733,10 +737,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for RetryClass {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_ERROR_CODE: u16 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_ERROR_CODE: u16 = 63;
+pub const ENUM_MAX_ERROR_CODE: u16 = 67;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_ERROR_CODE: [ErrorCode; 29] = [
+pub const ENUM_VALUES_ERROR_CODE: [ErrorCode; 33] = [
   ErrorCode::NONE,
   ErrorCode::MALFORMED,
   ErrorCode::UNSUPPORTED_VERSION,
@@ -766,6 +770,10 @@ pub const ENUM_VALUES_ERROR_CODE: [ErrorCode; 29] = [
   ErrorCode::SESSION_EXPIRED,
   ErrorCode::SEQUENCE_REUSED,
   ErrorCode::INTERNAL,
+  ErrorCode::WRONG_CLUSTER,
+  ErrorCode::WRONG_NODE,
+  ErrorCode::UNKNOWN_INCARNATION,
+  ErrorCode::PEER_MISMATCH,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -802,9 +810,13 @@ impl ErrorCode {
   pub const SESSION_EXPIRED: Self = Self(51);
   pub const SEQUENCE_REUSED: Self = Self(52);
   pub const INTERNAL: Self = Self(63);
+  pub const WRONG_CLUSTER: Self = Self(64);
+  pub const WRONG_NODE: Self = Self(65);
+  pub const UNKNOWN_INCARNATION: Self = Self(66);
+  pub const PEER_MISMATCH: Self = Self(67);
 
   pub const ENUM_MIN: u16 = 0;
-  pub const ENUM_MAX: u16 = 63;
+  pub const ENUM_MAX: u16 = 67;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::MALFORMED,
@@ -835,6 +847,10 @@ impl ErrorCode {
     Self::SESSION_EXPIRED,
     Self::SEQUENCE_REUSED,
     Self::INTERNAL,
+    Self::WRONG_CLUSTER,
+    Self::WRONG_NODE,
+    Self::UNKNOWN_INCARNATION,
+    Self::PEER_MISMATCH,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -868,6 +884,10 @@ impl ErrorCode {
       Self::SESSION_EXPIRED => Some("SESSION_EXPIRED"),
       Self::SEQUENCE_REUSED => Some("SEQUENCE_REUSED"),
       Self::INTERNAL => Some("INTERNAL"),
+      Self::WRONG_CLUSTER => Some("WRONG_CLUSTER"),
+      Self::WRONG_NODE => Some("WRONG_NODE"),
+      Self::UNKNOWN_INCARNATION => Some("UNKNOWN_INCARNATION"),
+      Self::PEER_MISMATCH => Some("PEER_MISMATCH"),
       _ => None,
     }
   }
@@ -8263,6 +8283,240 @@ impl ::core::fmt::Debug for Histograms<'_> {
       ds.field("core", &self.core());
       ds.field("operations", &self.operations());
       ds.field("stages", &self.stages());
+      ds.finish()
+  }
+}
+pub enum PeerHelloOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct PeerHello<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for PeerHello<'a> {
+  type Inner = PeerHello<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> PeerHello<'a> {
+  pub const VT_CLUSTER_ID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_NODE_ID: ::flatbuffers::VOffsetT = 6;
+  pub const VT_TO_NODE_ID: ::flatbuffers::VOffsetT = 8;
+  pub const VT_INCARNATION: ::flatbuffers::VOffsetT = 10;
+  pub const VT_BOOT: ::flatbuffers::VOffsetT = 12;
+  pub const VT_CORE: ::flatbuffers::VOffsetT = 14;
+  pub const VT_CORE_COUNT: ::flatbuffers::VOffsetT = 16;
+  pub const VT_PARTITION_COUNT: ::flatbuffers::VOffsetT = 18;
+  pub const VT_MEMBERS: ::flatbuffers::VOffsetT = 20;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    PeerHello { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args PeerHelloArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<PeerHello<'bldr>> {
+    let mut builder = PeerHelloBuilder::new(_fbb);
+    builder.add_boot(args.boot);
+    builder.add_incarnation(args.incarnation);
+    builder.add_to_node_id(args.to_node_id);
+    builder.add_node_id(args.node_id);
+    if let Some(x) = args.members { builder.add_members(x); }
+    if let Some(x) = args.cluster_id { builder.add_cluster_id(x); }
+    builder.add_partition_count(args.partition_count);
+    builder.add_core_count(args.core_count);
+    builder.add_core(args.core);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn cluster_id(&self) -> &'a Bytes16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<Bytes16>(PeerHello::VT_CLUSTER_ID, None).unwrap()}
+  }
+  #[inline]
+  pub fn node_id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(PeerHello::VT_NODE_ID, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn to_node_id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(PeerHello::VT_TO_NODE_ID, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn incarnation(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(PeerHello::VT_INCARNATION, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn boot(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(PeerHello::VT_BOOT, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn core(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(PeerHello::VT_CORE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn core_count(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(PeerHello::VT_CORE_COUNT, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn partition_count(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(PeerHello::VT_PARTITION_COUNT, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn members(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(PeerHello::VT_MEMBERS, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for PeerHello<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<Bytes16>("cluster_id", Self::VT_CLUSTER_ID, true)?
+     .visit_field::<u64>("node_id", Self::VT_NODE_ID, false)?
+     .visit_field::<u64>("to_node_id", Self::VT_TO_NODE_ID, false)?
+     .visit_field::<u64>("incarnation", Self::VT_INCARNATION, false)?
+     .visit_field::<u64>("boot", Self::VT_BOOT, false)?
+     .visit_field::<u16>("core", Self::VT_CORE, false)?
+     .visit_field::<u16>("core_count", Self::VT_CORE_COUNT, false)?
+     .visit_field::<u16>("partition_count", Self::VT_PARTITION_COUNT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("members", Self::VT_MEMBERS, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct PeerHelloArgs<'a> {
+    pub cluster_id: Option<&'a Bytes16>,
+    pub node_id: u64,
+    pub to_node_id: u64,
+    pub incarnation: u64,
+    pub boot: u64,
+    pub core: u16,
+    pub core_count: u16,
+    pub partition_count: u16,
+    pub members: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for PeerHelloArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    PeerHelloArgs {
+      cluster_id: None, // required field
+      node_id: 0,
+      to_node_id: 0,
+      incarnation: 0,
+      boot: 0,
+      core: 0,
+      core_count: 0,
+      partition_count: 0,
+      members: None, // required field
+    }
+  }
+}
+
+pub struct PeerHelloBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PeerHelloBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_cluster_id(&mut self, cluster_id: &Bytes16) {
+    self.fbb_.push_slot_always::<&Bytes16>(PeerHello::VT_CLUSTER_ID, cluster_id);
+  }
+  #[inline]
+  pub fn add_node_id(&mut self, node_id: u64) {
+    self.fbb_.push_slot::<u64>(PeerHello::VT_NODE_ID, node_id, 0);
+  }
+  #[inline]
+  pub fn add_to_node_id(&mut self, to_node_id: u64) {
+    self.fbb_.push_slot::<u64>(PeerHello::VT_TO_NODE_ID, to_node_id, 0);
+  }
+  #[inline]
+  pub fn add_incarnation(&mut self, incarnation: u64) {
+    self.fbb_.push_slot::<u64>(PeerHello::VT_INCARNATION, incarnation, 0);
+  }
+  #[inline]
+  pub fn add_boot(&mut self, boot: u64) {
+    self.fbb_.push_slot::<u64>(PeerHello::VT_BOOT, boot, 0);
+  }
+  #[inline]
+  pub fn add_core(&mut self, core: u16) {
+    self.fbb_.push_slot::<u16>(PeerHello::VT_CORE, core, 0);
+  }
+  #[inline]
+  pub fn add_core_count(&mut self, core_count: u16) {
+    self.fbb_.push_slot::<u16>(PeerHello::VT_CORE_COUNT, core_count, 0);
+  }
+  #[inline]
+  pub fn add_partition_count(&mut self, partition_count: u16) {
+    self.fbb_.push_slot::<u16>(PeerHello::VT_PARTITION_COUNT, partition_count, 0);
+  }
+  #[inline]
+  pub fn add_members(&mut self, members: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PeerHello::VT_MEMBERS, members);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PeerHelloBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    PeerHelloBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<PeerHello<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, PeerHello::VT_CLUSTER_ID,"cluster_id");
+    self.fbb_.required(o, PeerHello::VT_MEMBERS,"members");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for PeerHello<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("PeerHello");
+      ds.field("cluster_id", &self.cluster_id());
+      ds.field("node_id", &self.node_id());
+      ds.field("to_node_id", &self.to_node_id());
+      ds.field("incarnation", &self.incarnation());
+      ds.field("boot", &self.boot());
+      ds.field("core", &self.core());
+      ds.field("core_count", &self.core_count());
+      ds.field("partition_count", &self.partition_count());
+      ds.field("members", &self.members());
       ds.finish()
   }
 }

@@ -2,7 +2,7 @@
 //!
 //! A connection between nodes belongs to the one that dialled it, and messages go in that direction only; the other node
 //! dials its own. The dialler completes the handshake as [`Role::Peer`](crate::Role::Peer), moves to the core it wants
-//! with BIND, and sends a [`PeerTurn`] at a time, which nobody answers: what was lost is said again by consensus, which
+//! with BIND, and says [`PeerHello`], which is answered. Then it sends a [`PeerTurn`] at a time, which nobody answers: what was lost is said again by consensus, which
 //! expects no more of its network. A turn without messages is a beat, a sign of life of the core that sent it.
 //!
 //! These are layouts, not consensus: this crate does not know the crate that decides, and the server carries between the
@@ -10,10 +10,12 @@
 //! entries have terms that do not fall, and payloads are the bytes that their sender meant. `docs/formats/wire.md` shows
 //! every offset.
 
+mod hello;
 mod message;
 mod turn;
 mod turn_writer;
 
+pub use hello::PeerHello;
 pub use message::{
     PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerEntries, PeerEntry, PeerMessage, PeerVoteKind, PeerVoteReply,
     PeerVoteRequest,

@@ -14,8 +14,8 @@ use corelode_net::handshake::{
 };
 use corelode_net::limits::BODY_SIZE_BYTES_MAX;
 use corelode_net::peer::{
-    PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerMessage, PeerTurn, PeerTurnWriter, PeerVoteKind, PeerVoteReply,
-    PeerVoteRequest,
+    PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerHello, PeerMessage, PeerTurn, PeerTurnWriter, PeerVoteKind,
+    PeerVoteReply, PeerVoteRequest,
 };
 use corelode_net::table::{
     Bind, BindReply, CoreEntry, CoreStatus, Counter, ErrorReply, GoAway, Histograms, HistogramsRequest, Limits,
@@ -23,8 +23,8 @@ use corelode_net::table::{
     encode_empty_reply, encode_ping, encode_status_request, encode_topology_request,
 };
 use corelode_net::{
-    BootId, ClusterId, CoreIndex, ErrorCode, Frame, FrameReader, LogIndex, LogPosition, MapEpoch, NodeId, Opcode,
-    PartitionId, ReplyHead, RequestHead, RequestId, Revision, Role, Round, Slot, SnapshotToken, Term, slot_of,
+    BootId, ClusterId, CoreIndex, ErrorCode, Frame, FrameReader, Incarnation, LogIndex, LogPosition, MapEpoch, NodeId,
+    Opcode, PartitionId, ReplyHead, RequestHead, RequestId, Revision, Role, Round, Slot, SnapshotToken, Term, slot_of,
 };
 
 pub const KEY: &[u8] = b"key-of-16-bytes!";
@@ -137,6 +137,20 @@ pub fn error_reply() -> ErrorReply<'static> {
         resume_key: b"resume",
         core: Some(CoreIndex(0)),
         ..ErrorReply::with_message(ErrorCode::SnapshotExpired, "Gone.")
+    }
+}
+
+pub fn peer_hello() -> PeerHello<'static> {
+    PeerHello {
+        cluster_id: CLUSTER,
+        node_id: NodeId(1),
+        to_node_id: NodeId(3),
+        incarnation: Incarnation(0x1234_5678_9abc_def0),
+        boot: BootId(0x0b00_7000),
+        core: CoreIndex(1),
+        core_count: 2,
+        partition_count: 16,
+        members: "1=10.0.0.1:7600 2=10.0.0.2:7600 3=10.0.0.3:7600",
     }
 }
 
@@ -271,6 +285,11 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     });
     add("GO_AWAY", &mut |out| GoAway::shutting_down(5_000).encode(MapEpoch(8), tables, out));
 
+    add("PEER_HELLO", &mut |out| peer_hello().encode_request(HEAD, tables, out));
+    add("PEER_HELLO reply", &mut |out| {
+        let hello = PeerHello { node_id: NodeId(3), to_node_id: NodeId(1), ..peer_hello() };
+        hello.encode_reply(reply_to(Opcode::PeerHello, 0), tables, out);
+    });
     add("PEER_TURN", &mut |out| {
         let mut turn = PeerTurnWriter::begin(out, BootId(0x0b00_7000), 3);
         let mut entries = turn.begin_append(PartitionId(4), &append()).unwrap();
@@ -347,6 +366,8 @@ pub fn decode_everything(frame: &Frame<'_>) -> usize {
     count(Histograms::decode(frame).is_ok());
     count(GoAway::decode(frame).is_ok());
     count(ErrorReply::decode(frame).is_ok());
+    count(PeerHello::decode_request(frame).is_ok());
+    count(PeerHello::decode_reply(frame).is_ok());
     count(PeerTurn::decode(frame).is_ok_and(|turn| {
         assert_eq!(turn.messages().count(), turn.count());
         for (_, message) in turn.messages() {
