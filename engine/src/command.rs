@@ -184,7 +184,9 @@ impl<'a> Entry<'a> {
         let body = fields.rest();
         match (kind, command_count) {
             (ENTRY_COMMANDS, _) => {}
-            (ENTRY_MEMBERSHIP, 0) => return Ok(Self { log_time, command_count, membership: Some(body), commands: &[] }),
+            (ENTRY_MEMBERSHIP, 0) => {
+                return Ok(Self { log_time, command_count, membership: Some(body), commands: &[] });
+            }
             (ENTRY_MEMBERSHIP, _) => return Err("an entry of members has commands".to_owned()),
             _ => return Err(format!("the entry is of the unknown kind {kind}")),
         }

@@ -22,7 +22,7 @@ use crate::cursor::Stop;
 use crate::env::thread::LOCK_FILE_NAME;
 use crate::env::{Environment, LogMode};
 use crate::error::{Error, Result};
-use crate::identity::{IDENTITY_FILE_NAME, Identity, read_identity};
+use crate::identity::{IDENTITY_FILE_NAME, Identity, Membership, read_identity};
 use crate::ids::{LogId, LogPosition, PartitionId, SlotRange, StreamId};
 use crate::io_buffer::IoBuffer;
 use crate::log::recovery::{RecoveredLog, RecoveredStream, TornTail, recover_log};
@@ -47,8 +47,8 @@ pub struct OpenOptions {
     pub cores: u16,
     /// The number of partitions; `None` takes what the directory has, or 64 for a new one.
     pub partition_count: Option<u16>,
-    /// Whether the partitions have replicas on other nodes, so that nothing is applied before consensus says so.
-    pub is_replicated: bool,
+    /// The node's place in its cluster, if it is in one: then nothing is applied before consensus says so.
+    pub membership: Option<Membership>,
     /// The choices for each core's store.
     pub store: Options,
 }
@@ -174,12 +174,13 @@ pub async fn open_data_directory<E: Environment>(
         io::ErrorKind::WouldBlock => Error::Locked { path: directory.to_path_buf() },
         _ => Error::io("lock", directory, error),
     })?;
-    let stored = read_identity(environment, directory, options.partition_count).await?;
+    let stored = read_identity(environment, directory, options.partition_count, options.membership).await?;
     let report = RecoveryReport { is_new: stored.is_none(), ..RecoveryReport::default() };
     if stored.is_none() {
         check_is_ours(environment, directory).await?;
     }
-    let mut identity = stored.unwrap_or_else(|| Identity::random(environment, options.partition_count));
+    let mut identity =
+        stored.unwrap_or_else(|| Identity::random(environment, options.partition_count, options.membership));
     let logs_directory = directory.join(LOGS_DIRECTORY);
     create_directory(environment, &logs_directory).await?;
     let mut opening = Opening {
@@ -408,7 +409,7 @@ impl<E: Environment> Opening<'_, E> {
         let options = self.options.store;
         CoreStart {
             options,
-            is_replicated: self.options.is_replicated,
+            is_replicated: self.options.membership.is_some(),
             log_directory: log.directory,
             log: LogWriter::new(start, options.log, self.environment.random_u64()),
             partitions: Vec::new(),

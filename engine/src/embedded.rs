@@ -63,7 +63,7 @@ impl Database {
     /// As [`open_data_directory`].
     pub fn open(directory: &Path, options: Options) -> Result<Self> {
         let environment = ThreadEnvironment::new();
-        let open = OpenOptions { cores: 1, partition_count: Some(1), is_replicated: false, store: options };
+        let open = OpenOptions { cores: 1, partition_count: Some(1), membership: None, store: options };
         let opened = environment.block_on(open_data_directory(&environment, directory, open))?;
         let DataDirectory { lock, mut cores, .. } = opened;
         let store = cores.pop().expect("one core was asked for").into_store();

@@ -29,6 +29,17 @@ pub struct Identity {
     pub incarnation: u64,
     /// The number of partitions, fixed when the cluster is made.
     pub partition_count: u16,
+    /// Whether other nodes have replicas of its partitions.
+    pub is_replicated: bool,
+}
+
+/// Which node of which cluster a data directory is opened for, where there are several.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Membership {
+    /// The cluster.
+    pub cluster: [u8; 16],
+    /// The node within it.
+    pub node: u64,
 }
 
 impl Identity {
@@ -40,7 +51,8 @@ impl Identity {
         bytes.put_u64(self.node);
         bytes.put_u64(self.incarnation);
         bytes.put_u16(self.partition_count);
-        bytes.put(&[0; 10]);
+        bytes.put(&[u8::from(self.is_replicated)]);
+        bytes.put(&[0; 9]);
         let checksum = crc32fast::hash(&bytes);
         bytes.put_u32(checksum);
         bytes
@@ -63,9 +75,12 @@ impl Identity {
         }
         let mut read = || {
             let cluster = fields.bytes(16)?.try_into().ok()?;
-            Some(Self { cluster, node: fields.u64()?, incarnation: fields.u64()?, partition_count: fields.u16()? })
+            let (node, incarnation, partition_count) = (fields.u64()?, fields.u64()?, fields.u16()?);
+            let flags = fields.u8()?;
+            (flags <= 1).then_some(Self { cluster, node, incarnation, partition_count, is_replicated: flags == 1 })
         };
-        let identity = read().ok_or_else(|| damaged("the file is cut"))?;
+        let identity =
+            read().ok_or_else(|| damaged("the file is cut, or has flags that this program does not know"))?;
         if bytes.len() != LENGTH || identity.partition_count == 0 || identity.partition_count > SlotRange::SLOT_COUNT {
             return Err(damaged("a field makes no sense"));
         }
@@ -76,16 +91,18 @@ impl Identity {
 /// Reads the identity of `directory`, or `None` where there is none yet.
 ///
 /// # Errors
-/// [`Error::Mismatch`] if the directory was made with another number of partitions than `partition_count`; [`Error::Corruption`],
+/// [`Error::Mismatch`] if the directory was made with another number of partitions than `partition_count`, or for another node than `membership`; [`Error::Corruption`],
 /// [`Error::UnknownVersion`] and [`Error::Io`] as they occur.
 pub async fn read_identity<E: Environment>(
     environment: &E,
     directory: &Path,
     partition_count: Option<u16>,
+    membership: Option<Membership>,
 ) -> Result<Option<Identity>> {
     let path = directory.join(IDENTITY_FILE_NAME);
     let Some(bytes) = atomic_file::read(environment, &path, 4096).await? else { return Ok(None) };
     let identity = Identity::decode(&path, &bytes)?;
+    identity.check_membership(directory, membership)?;
     match partition_count {
         Some(asked) if asked != identity.partition_count => Err(Error::Mismatch {
             path: directory.to_path_buf(),
@@ -101,17 +118,44 @@ pub async fn read_identity<E: Environment>(
 impl Identity {
     /// An identity for a new directory, by default with 64 partitions.
     #[must_use]
-    pub fn random<E: Environment>(environment: &E, partition_count: Option<u16>) -> Self {
+    pub fn random<E: Environment>(
+        environment: &E,
+        partition_count: Option<u16>,
+        membership: Option<Membership>,
+    ) -> Self {
         const DEFAULT_PARTITION_COUNT: u16 = 64;
         let mut cluster = [0; 16];
         cluster[..8].copy_from_slice(&environment.random_u64().to_le_bytes());
         cluster[8..].copy_from_slice(&environment.random_u64().to_le_bytes());
         Self {
-            cluster,
-            node: 1,
+            cluster: membership.map_or(cluster, |membership| membership.cluster),
+            node: membership.map_or(1, |membership| membership.node),
             incarnation: environment.random_u64(),
             partition_count: partition_count.unwrap_or(DEFAULT_PARTITION_COUNT),
+            is_replicated: membership.is_some(),
         }
+    }
+
+    /// A directory is one node's for ever: what it promised to other nodes no other may take over.
+    fn check_membership(&self, directory: &Path, membership: Option<Membership>) -> Result<()> {
+        let message = match membership {
+            None if self.is_replicated => format!(
+                "this data directory is that of node {} of a cluster: start it with --node-id {} and the --peers that it had",
+                self.node, self.node
+            ),
+            Some(_) if !self.is_replicated => {
+                "this data directory is that of a node without a cluster: start it without --peers, or choose another directory"
+                    .to_owned()
+            }
+            Some(Membership { node, .. }) if node != self.node => {
+                format!("this data directory is that of node {}, and not of node {node}", self.node)
+            }
+            Some(Membership { cluster, .. }) if cluster != self.cluster => {
+                "this data directory is that of a node of another cluster: see --cluster".to_owned()
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::Mismatch { path: directory.to_path_buf(), message })
     }
 
     /// Writes the identity of a directory whose logs are ready, durably. From here on a log that is missing is noticed.
@@ -130,7 +174,8 @@ mod tests {
 
     #[test]
     fn round_trips_and_notices_every_flipped_bit() {
-        let identity = Identity { cluster: [7; 16], node: 1, incarnation: 99, partition_count: 64 };
+        let identity =
+            Identity { cluster: [7; 16], node: 1, incarnation: 99, partition_count: 64, is_replicated: true };
         let bytes = identity.encode();
         assert_eq!(bytes.len(), LENGTH);
         let path = Path::new("IDENTITY");

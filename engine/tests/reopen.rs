@@ -14,7 +14,7 @@ use corelode_engine::options::Options;
 use harness::Node;
 
 fn options(cores: u16) -> OpenOptions {
-    OpenOptions { cores, partition_count: Some(4), is_replicated: false, store: Options::tiny() }
+    OpenOptions { cores, partition_count: Some(4), membership: None, store: Options::tiny() }
 }
 
 async fn fill_and_reopen<E: Environment>(environment: &E, directory: &Path) {

@@ -405,6 +405,12 @@ impl Raft {
         self.output.clear();
     }
 
+    /// The entries that the inputs of this turn have made the replica add by itself: they come before any that is proposed after this call, and are not
+    /// in the turn's [`Output`] again.
+    pub fn take_own_entries(&mut self) -> Vec<OwnEntry> {
+        std::mem::take(&mut self.output.own_entries)
+    }
+
     /// When a [`Input::Tick`] is due next, if ever: a silent group sleeps until something happens.
     #[must_use]
     pub fn next_tick(&self) -> Option<Time> {

@@ -4,11 +4,13 @@
 
 #![deny(unsafe_code)]
 
+pub mod cluster;
 pub mod message;
 pub mod node;
+mod replication;
 mod runtime;
 pub mod shard;
 
 pub use corelode_engine::options;
 pub use corelode_net::Role;
-pub use corelode_net::handshake::{Secret, Secrets};
+pub use corelode_net::handshake::{Credentials, Secret, Secrets};

@@ -12,11 +12,12 @@ use corelode_engine::job;
 use corelode_engine::maintenance::{MaintenanceOptions, MaintenanceThread};
 use corelode_engine::options::Options;
 use corelode_engine::{Error, Result};
-use corelode_net::handshake::{Features, Secrets, ServerConfig, VersionRange};
+use corelode_net::handshake::{Credentials, Features, Secrets, ServerConfig, VersionRange};
 use corelode_net::table::Limits;
 use corelode_net::{ClusterId, CoreIndex, MapEpoch, NodeId};
 use rustix::process::{Resource, Rlimit};
 
+use crate::cluster::Cluster;
 use crate::message::Message;
 use crate::runtime::core::{CoreParts, E};
 use crate::runtime::mailbox::{Mailbox, Sender};
@@ -47,6 +48,10 @@ pub struct NodeOptions {
     pub limits: ShardLimits,
     /// Whether threads are pinned to processors.
     pub pin_threads: bool,
+    /// The cluster that this node belongs to, if it does.
+    pub cluster: Option<Cluster>,
+    /// What is said to other nodes to be let in.
+    pub peer_credentials: Option<Credentials>,
 }
 
 /// A node that runs.
@@ -74,7 +79,12 @@ impl Node {
     pub fn start(mut options: NodeOptions) -> Result<Self> {
         bound_connections(&mut options);
         let environment = ThreadEnvironment::new();
-        let open = OpenOptions { cores: options.cores, partition_count: options.partition_count, is_replicated: false, store: options.store };
+        let open = OpenOptions {
+            cores: options.cores,
+            partition_count: options.partition_count,
+            membership: options.cluster.as_ref().map(Cluster::identity),
+            store: options.store,
+        };
         let directory = environment.block_on(open_data_directory(&environment, &options.data_directory, open))?;
         report_recovery(&directory, &options);
         let DataDirectory { identity, lock, cores: starts, .. } = directory;
@@ -120,6 +130,9 @@ impl Node {
                 core_ports: vec![None; usize::from(options.cores)],
                 handshake,
                 limits: options.limits,
+                incarnation: identity.incarnation,
+                cluster: options.cluster.clone(),
+                peer_credentials: options.peer_credentials.clone(),
             };
             let on_ready = on_ready.clone();
             let parts = CoreParts {

@@ -39,7 +39,7 @@ impl OneCore {
         // Segments that none of these tests fills.
         let log = LogOptions { segment_size_bytes: 4 * 1024 * 1024, segments_max: 4 };
         let store = Options { log, ..Options::tiny() };
-        let options = OpenOptions { cores: 1, partition_count: Some(4), is_replicated: false, store };
+        let options = OpenOptions { cores: 1, partition_count: Some(4), membership: None, store };
         let opened = environment.run_until(open_data_directory(&environment, Path::new("/data"), options));
         let mut directory = opened.expect("no crash was planned").expect("a new directory opens");
         let start = directory.cores.pop().expect("there is one core");
@@ -62,6 +62,9 @@ impl OneCore {
                 secrets: Secrets::default(),
             },
             limits: ShardLimits::default(),
+            incarnation: 1,
+            cluster: None,
+            peer_credentials: None,
         };
         let now_ns = Cell::new(1_000_000_000);
         let mut shard = Shard::new(config, start.into_store(), now(&now_ns));

@@ -32,7 +32,7 @@ pub fn minute_options() -> Options {
 }
 
 pub fn open_options(cores: u16) -> OpenOptions {
-    OpenOptions { cores, partition_count: Some(PARTITION_COUNT), is_replicated: false, store: minute_options() }
+    OpenOptions { cores, partition_count: Some(PARTITION_COUNT), membership: None, store: minute_options() }
 }
 
 /// What a load is made of.

@@ -37,6 +37,8 @@ const BACKLOG_RETRY: Duration = Duration::from_micros(200);
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 /// While draining the shard is looked at so often.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a node may take to accept a connection.
+const DIAL_PATIENCE: Duration = Duration::from_secs(2);
 /// How long no connection is accepted after the process ran out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -195,6 +197,9 @@ fn turn(
         }
     }
     drop(connections);
+    for (node, address) in shard.take_dials() {
+        monoio::spawn(dial(Rc::clone(core), node, address));
+    }
     // Answers are submitted before the log write: submitting that takes the kernel some tens of microseconds.
     start_io(core, &mut shard);
     jobs.submit(&mut shard)?;
@@ -300,6 +305,24 @@ async fn accept_loop(core: Rc<CoreRuntime>, listener: TcpListener) {
             }
         }
     }
+}
+
+/// Dials a core of another node.
+async fn dial(core: Rc<CoreRuntime>, node: corelode_raft::NodeId, address: std::net::SocketAddr) {
+    let mut nonce = [0; 32];
+    let is_random = getrandom::fill(&mut nonce).is_ok();
+    let connecting = monoio::time::timeout(DIAL_PATIENCE, monoio::net::TcpStream::connect_addr(address));
+    match connecting.await {
+        Ok(Ok(stream)) if is_random => {
+            // The connection works without what cannot be set.
+            let _ = socket::tune(&stream);
+            let now = core.clock.now();
+            let id = core.shard.borrow_mut().dialled(node, address.to_string(), nonce, now);
+            connection::start(&core, id, stream);
+        }
+        _ => core.shard.borrow_mut().dial_failed(node, core.clock.now()),
+    }
+    core.turn.raise();
 }
 
 /// Before the first request: what expired while the node was down must not be seen.

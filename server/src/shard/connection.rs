@@ -6,6 +6,7 @@
 use corelode_net::handshake::{Features, ServerHandshake};
 use corelode_net::{FrameReader, ReplyHead, Role};
 
+use super::dial::Dialled;
 use super::operation::Core;
 use super::slab::SlabKey;
 use super::stages::Departures;
@@ -24,6 +25,8 @@ pub(crate) enum Stage {
     Moving { to: Core, head: ReplyHead },
     /// What is in the output is still sent, then it is closed.
     Closing,
+    /// It was dialled from here, to a core of another node.
+    Dialled(Box<Dialled>),
 }
 
 /// Bounds of one connection.
@@ -50,6 +53,8 @@ pub(crate) struct Connection {
     pub(crate) opened_ms: u64,
     pub(crate) stage: Stage,
     pub(crate) role: Role,
+    /// The node whose core said that it is at the other end.
+    pub(crate) peer_node: Option<corelode_raft::NodeId>,
     /// What both ends have.
     pub(crate) features: Features,
     pub(crate) reader: FrameReader,
@@ -85,6 +90,7 @@ impl Connection {
             opened_ms,
             stage,
             role,
+            peer_node: None,
             features: Features::NONE,
             reader,
             received_ns: 0,

@@ -18,6 +18,13 @@ impl<E: Environment> Shard<E> {
             self.forward(request, operation);
             return;
         }
+        if self.is_admitted(request, &operation) {
+            self.execute_here(request, operation);
+        }
+    }
+
+    /// Carries out an operation that nothing stands in the way of.
+    pub(super) fn execute_here(&mut self, request: Request, operation: Operation<&[u8]>) {
         match operation {
             Operation::Get { key, level } => self.get(request, key, level),
             Operation::Put { .. } | Operation::Delete { .. } => self.write(request, operation),
@@ -152,6 +159,7 @@ impl<E: Environment> Shard<E> {
         let Ok(proposal) = self.store.propose(request.partition, &write, durability, self.now.wall_ms) else {
             return false;
         };
+        self.note_proposal(request.partition);
         match write.change {
             WriteChange::Put { .. } => self.counters.puts += 1,
             WriteChange::Delete => self.counters.deletes += 1,
@@ -213,6 +221,7 @@ impl<E: Environment> Shard<E> {
                 answers.push((parked.request.reply_to, ErrorCode::DeadlineExceeded));
             }
         }
+        self.expire_group_reads(&mut answers);
         for (reply_to, code) in answers {
             self.deliver(reply_to, OperationResult::Failed(code.into()));
         }

@@ -8,6 +8,7 @@ use corelode_engine::partition::Durability;
 use corelode_net::body::{BatchRequest, DeleteRequest, GetRequest, PutRequest, Receipt};
 use corelode_net::handshake::{Features, Nonce, ServerHandshake};
 use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX};
+use corelode_net::peer::{PeerHello, PeerTurn};
 use corelode_net::table::{Bind, BindReply, ErrorReply, GoAway, HistogramsRequest, ScanRelease, ScanRequest};
 use corelode_net::{BodyError, ErrorCode, Frame, FrameReader, Opcode, ReplyHead, Role};
 
@@ -87,6 +88,7 @@ impl<E: Environment> Shard<E> {
     /// The socket failed, or the driver is done with it.
     pub fn connection_closed(&mut self, id: ConnectionId) {
         let Some(removed) = self.connections.remove(id.0) else { return };
+        self.dialled_closed(id, &removed.stage);
         self.input_bytes -= removed.input_bytes;
         self.release_output(removed.output.len() + removed.output_in_flight);
         if matches!(removed.stage, Stage::Handshake(_)) {
@@ -294,6 +296,17 @@ impl<E: Environment> Shard<E> {
     /// Handles one frame; answers whether the handshake was completed by it.
     fn handle_frame(&mut self, id: ConnectionId, frame: &Frame<'_>) -> bool {
         let connection = self.connections.get_mut(id.0).expect("looked up by the caller");
+        if let Stage::Dialled(dialled) = &connection.stage {
+            let node = dialled.node;
+            if let Err(message) = self.dialled_frame(id, frame) {
+                if self.complaints.may_speak(self.now.monotonic_ms) {
+                    tracing::warn!(%node, message, "a node does not take part");
+                }
+                self.link_down(node);
+                self.close(id);
+            }
+            return false;
+        }
         let Stage::Handshake(handshake) = &mut connection.stage else {
             self.handle_request(id, frame);
             return false;
@@ -406,6 +419,18 @@ impl<E: Environment> Shard<E> {
                 self.execute(to(partition), Operation::ReleaseSnapshot { snapshot: request.snapshot.0 });
             }
             Opcode::Bind => self.bind(client, Core(Bind::decode(frame)?.core.0))?,
+            Opcode::PeerHello => {
+                let hello = PeerHello::decode_request(frame)?;
+                self.take_peer_hello(client, &hello);
+            }
+            Opcode::PeerTurn => {
+                let turn = PeerTurn::decode(frame)?;
+                let connection = self.connections.get(client.connection.0).expect("looked up by the caller");
+                let Some(node) = connection.peer_node else { return Err(Refused::Code(ErrorCode::Forbidden)) };
+                self.take_peer_turn(node, &turn);
+                // It has no answer.
+                self.answer(client, |_, _| {});
+            }
             Opcode::Ping => self.deliver(reply_to, OperationResult::Done),
             Opcode::Topology => self.answer_topology(client),
             Opcode::Status => self.gather_status(client),

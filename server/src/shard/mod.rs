@@ -15,10 +15,12 @@
 mod batch;
 mod complaints;
 mod connection;
+mod dial;
 mod execute;
 mod frames;
 mod map;
 mod operation;
+mod replicate;
 mod reply;
 mod scan;
 mod slab;
@@ -37,11 +39,13 @@ use corelode_engine::log::LogWrite;
 use corelode_engine::partition::Outcome;
 use corelode_engine::store::Store;
 use corelode_engine::table::BlockRead;
-use corelode_net::handshake::ServerConfig;
+use corelode_net::handshake::{Credentials, ServerConfig};
 use corelode_net::table::TableBuilder;
 use corelode_net::{ErrorCode, MapEpoch};
 
+use crate::cluster::Cluster;
 use crate::message::{AdoptedConnection, Message};
+use crate::replication::Replication;
 
 pub use connection::{ConnectionId, ConnectionLimits};
 pub use map::PartitionMap;
@@ -58,7 +62,9 @@ use connection::Connection;
 use slab::Slab;
 use stages::{Cause, StageHistograms};
 use status::StatusGathering;
-use waiting::{DurabilityWaiters, Parked, ParkedQueue, WriteWaiters};
+use waiting::{DurabilityWaiters, ParkedQueue, WriteWaiters};
+
+pub(crate) use waiting::Parked;
 
 /// Bounds of a shard over all its connections.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +121,12 @@ pub struct ShardConfig {
     pub handshake: ServerConfig,
     /// Bounds.
     pub limits: ShardLimits,
+    /// The incarnation of the data directory.
+    pub incarnation: u64,
+    /// The other nodes, if there are any.
+    pub cluster: Option<Cluster>,
+    /// What is said to other nodes to be let in.
+    pub peer_credentials: Option<Credentials>,
 }
 
 /// The time as the driver reads it, once a turn.
@@ -158,6 +170,8 @@ pub enum Departure {
 pub struct Shard<E: Environment> {
     config: ShardConfig,
     store: Store<E>,
+    /// Where partitions have replicas on other nodes.
+    replication: Option<Box<Replication>>,
     connections: Slab<Connection>,
     /// Connections that have not completed their handshake.
     handshaking: usize,
@@ -220,7 +234,10 @@ impl<E: Environment> Shard<E> {
     #[must_use]
     pub fn new(config: ShardConfig, store: Store<E>, now: Now) -> Self {
         let cores = usize::from(config.map.cores());
+        let started = corelode_raft::Time(now.monotonic_ns);
+        let replication = config.cluster.clone().map(|cluster| Box::new(Replication::new(cluster, &store, started)));
         Self {
+            replication,
             blocked: ParkedQueue::new(config.limits.blocked_bytes_max),
             durability: DurabilityWaiters::new(config.limits.ahead_bytes_max),
             config,
@@ -293,6 +310,7 @@ impl<E: Environment> Shard<E> {
         self.cause = Cause::Turn;
         self.tick();
         self.store.seal(&mut self.outcomes);
+        self.replicate();
         self.settle_outcomes();
     }
 
@@ -334,7 +352,9 @@ impl<E: Environment> Shard<E> {
         let marker = self.last_log_write_ms.map(|last| (last + IDLE_BEFORE_MARKER_MS).saturating_sub(now.monotonic_ms));
         let sweeps = self.has_waiting() || self.handshaking > 0;
         let sweep = sweeps.then(|| (self.last_sweep_ms + SWEEP_INTERVAL_MS).saturating_sub(now.monotonic_ms));
-        [expiry, marker, sweep].into_iter().flatten().min().map(|ms| ms.max(1))
+        let groups = self.replication.as_ref().and_then(|replication| replication.next_time());
+        let groups = groups.map(|at| (at.0 / 1_000_000 + 1).saturating_sub(now.monotonic_ms));
+        [expiry, marker, sweep, groups].into_iter().flatten().min().map(|ms| ms.max(1))
     }
 
     fn has_waiting(&self) -> bool {
@@ -342,6 +362,7 @@ impl<E: Environment> Shard<E> {
             || self.durability.count() > 0
             || !self.blocked.is_empty()
             || !self.block_waiters.is_empty()
+            || self.replication.as_ref().is_some_and(|replication| replication.reads_waiting() > 0)
     }
 
     /// The log write that is due, if one is; it begins at `now_ns`.
@@ -360,6 +381,7 @@ impl<E: Environment> Shard<E> {
         self.last_log_write_ms = Some(now.monotonic_ms);
         self.store.finish_log_write(write, result, &mut self.outcomes)?;
         self.cause = Cause::Logged { started_ns: self.log_write_started_ns, ended_ns: now.monotonic_ns };
+        self.note_durable();
         self.settle_outcomes();
         self.cause = Cause::Turn;
         Ok(())

@@ -69,6 +69,22 @@ impl WriteWaiters {
         }
     }
 
+    /// Takes out the writes of entries that will never be committed.
+    pub(crate) fn remove(
+        &mut self,
+        partition: PartitionId,
+        gone: &[ProposedEntry],
+        mut removed: impl FnMut(WriteWaiter),
+    ) {
+        let Some(entries) = self.partitions.get_mut(&partition) else { return };
+        let of_gone = |entry: &mut EntryWaiters| gone.contains(&entry.entry);
+        let taken: Vec<_> = if gone.is_empty() { Vec::new() } else { extract(entries, of_gone) };
+        for waiter in taken.into_iter().flat_map(|entry| entry.waiters) {
+            self.count -= 1;
+            removed(waiter);
+        }
+    }
+
     /// Takes out the writes whose deadline has passed: their outcome is unknown.
     pub(crate) fn expire(&mut self, now_ms: u64, mut expired: impl FnMut(WriteWaiter)) {
         for entry in self.partitions.values_mut().flatten() {
@@ -82,6 +98,17 @@ impl WriteWaiters {
     pub(crate) fn count(&self) -> usize {
         self.count
     }
+}
+
+fn extract(
+    entries: &mut VecDeque<EntryWaiters>,
+    mut is_taken: impl FnMut(&mut EntryWaiters) -> bool,
+) -> Vec<EntryWaiters> {
+    let mut taken = Vec::new();
+    for mut entry in std::mem::take(entries) {
+        if is_taken(&mut entry) { taken.push(entry) } else { entries.push_back(entry) }
+    }
+    taken
 }
 
 /// A request that waits with bytes of its own.

@@ -1,0 +1,122 @@
+//! The groups of a core's partitions, and the connections over which they talk with their other replicas.
+//!
+//! ```text
+//! frames of peers ─► step ─┐                                   ┌─► frames to peers, one a node and turn
+//! requests ─► proposals ───┼─► end of the turn, for each group ─┼─► hard states and entries: the core's one log write
+//! log write done ─► step ──┘    that something happened to      └─► what is committed: applied, answered
+//! ```
+//!
+//! Owned by one core. A group that nothing happens to costs nothing.
+
+pub(crate) mod group;
+pub(crate) mod link;
+pub(crate) mod members;
+pub(crate) mod translation;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use corelode_engine::env::Environment;
+use corelode_engine::ids::PartitionId;
+use corelode_engine::store::Store;
+use corelode_raft::{NodeId, Time};
+
+use crate::cluster::Cluster;
+use group::Group;
+use link::Link;
+
+/// A core's part in its partitions' groups.
+pub(crate) struct Replication {
+    pub(crate) cluster: Cluster,
+    pub(crate) groups: BTreeMap<PartitionId, Group>,
+    /// Groups that something has happened to in this turn.
+    active: Vec<PartitionId>,
+    /// When groups asked to be looked at next.
+    ticks: BTreeSet<(Time, PartitionId)>,
+    pub(crate) links: BTreeMap<NodeId, Link>,
+    pub(crate) counters: ReplicationCounters,
+}
+
+/// What is counted, for STATUS.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct ReplicationCounters {
+    pub(crate) frames_sent: u64,
+    pub(crate) frames_received: u64,
+    pub(crate) messages_sent: u64,
+    pub(crate) messages_received: u64,
+    pub(crate) messages_dropped: u64,
+    pub(crate) peers_refused: u64,
+}
+
+impl Replication {
+    pub(crate) fn new<E: Environment>(cluster: Cluster, store: &Store<E>, now: Time) -> Self {
+        let partitions = store.partitions().map(|partition| partition.id());
+        let here = partitions.filter(|partition| cluster.replicas(*partition).contains(&cluster.node));
+        let groups: BTreeMap<_, _> =
+            here.map(|partition| (partition, Group::new(&cluster, store, partition, now))).collect();
+        let links = cluster.others().map(|(node, address)| (node, Link::new(address))).collect();
+        let mut replication = Self {
+            active: Vec::new(),
+            ticks: BTreeSet::new(),
+            links,
+            groups,
+            cluster,
+            counters: ReplicationCounters::default(),
+        };
+        let all: Vec<_> = replication.groups.keys().copied().collect();
+        all.into_iter().for_each(|partition| replication.activate(partition));
+        replication
+    }
+
+    /// Something has happened to a group: this turn looks at it.
+    pub(crate) fn activate(&mut self, partition: PartitionId) {
+        if let Some(group) = self.groups.get_mut(&partition)
+            && !std::mem::replace(&mut group.is_active, true)
+        {
+            self.active.push(partition);
+        }
+    }
+
+    /// The groups that something has happened to.
+    pub(crate) fn take_active(&mut self) -> Vec<PartitionId> {
+        std::mem::take(&mut self.active)
+    }
+
+    /// The groups whose time has come.
+    pub(crate) fn due(&mut self, now: Time) -> Vec<PartitionId> {
+        let later = self.ticks.split_off(&(Time(now.0 + 1), PartitionId(0)));
+        let due = std::mem::replace(&mut self.ticks, later);
+        let due: Vec<_> = due.into_iter().map(|(_, partition)| partition).collect();
+        for partition in &due {
+            if let Some(group) = self.groups.get_mut(partition) {
+                group.tick_at = None;
+            }
+        }
+        due
+    }
+
+    /// Asks for a group to be looked at when it wishes.
+    pub(crate) fn schedule(&mut self, partition: PartitionId) {
+        let Some(group) = self.groups.get_mut(&partition) else { return };
+        let wanted = group.raft.next_tick();
+        if wanted == group.tick_at {
+            return;
+        }
+        if let Some(before) = std::mem::replace(&mut group.tick_at, wanted) {
+            self.ticks.remove(&(before, partition));
+        }
+        if let Some(at) = wanted {
+            self.ticks.insert((at, partition));
+        }
+    }
+
+    /// When something is to be done although nothing arrives.
+    pub(crate) fn next_time(&self) -> Option<Time> {
+        let first = self.ticks.first().map(|(at, _)| *at);
+        first.into_iter().chain(self.links.values().filter_map(Link::next_time)).min()
+    }
+
+    /// Reads that wait for their rounds.
+    pub(crate) fn reads_waiting(&self) -> usize {
+        self.groups.values().map(Group::reads_waiting).sum()
+    }
+}

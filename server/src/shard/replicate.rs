@@ -1,0 +1,350 @@
+//! A shard as one of several replicas: what peers say goes into its groups, and what its groups have to say goes to peers.
+
+use std::collections::BTreeMap;
+
+use corelode_engine::env::Environment;
+use corelode_engine::ids::{self, PartitionId};
+use corelode_engine::partition::ProposedEntry;
+use corelode_net::peer::{PeerMessage, PeerTurn, PeerTurnWriter};
+use corelode_net::{BootId, ErrorCode, MapEpoch, RequestHead, RequestId};
+use corelode_raft::{Accepted, Input, LogIndex, Message, NodeId, Output, RoleKind, Time};
+
+use super::{Failure, Operation, OperationResult, ReadLevel, ReplyTo, Request, Shard};
+use crate::replication::link::{Heard, Link, LinkState};
+use crate::replication::{Replication, translation};
+use crate::shard::Parked;
+
+/// Bytes that may wait for a core of another node to take them. Beyond it messages are dropped, which consensus survives.
+const LINK_OUTPUT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Messages of a turn, by the node that they go to.
+type Outgoing = BTreeMap<NodeId, Vec<(PartitionId, Message)>>;
+
+/// The head of a frame to a peer. Nobody answers it; an error would name it.
+fn head_of(turn: u64) -> RequestHead {
+    RequestHead { request_id: RequestId(turn), map_epoch: MapEpoch(0), deadline_ms: 0 }
+}
+
+impl<E: Environment> Shard<E> {
+    fn raft_now(&self) -> Time {
+        Time(self.now.monotonic_ns)
+    }
+
+    /// Whether an operation may be carried out here and now. If not it was taken care of: it waits for its group, or was refused.
+    pub(super) fn is_admitted(&mut self, request: Request, operation: &Operation<&[u8]>) -> bool {
+        let Some(replication) = &mut self.replication else { return true };
+        let needs_leader = match operation {
+            Operation::Get { level, .. } => *level == ReadLevel::Linearizable,
+            Operation::Scan(page) => page.level == ReadLevel::Linearizable && page.snapshot == 0,
+            Operation::Put { .. } | Operation::Delete { .. } => true,
+            Operation::ReleaseSnapshot { .. } => false,
+        };
+        if !needs_leader {
+            return true;
+        }
+        let Some(group) = replication.groups.get_mut(&request.partition).filter(|group| group.is_leading()) else {
+            let failure = self.not_leader(request.partition);
+            self.deliver(request.reply_to, OperationResult::Failed(failure));
+            return false;
+        };
+        if !operation.is_read() {
+            return true;
+        }
+        group.push_read(Parked { request, operation: operation.clone().into_owned() });
+        replication.activate(request.partition);
+        false
+    }
+
+    /// Why this node does not serve a partition, and who does.
+    fn not_leader(&self, partition: PartitionId) -> Failure {
+        let Some(replication) = &self.replication else { return ErrorCode::NotLeader.into() };
+        let leader = replication.groups.get(&partition).and_then(|group| group.leader());
+        let nodes = &replication.cluster.nodes;
+        match leader.filter(|leader| *leader != replication.cluster.node) {
+            Some(leader) => {
+                let address = nodes.get(&leader).map_or(String::new(), |address| format!(" at {address}"));
+                let message = format!("node {leader}{address} leads partition {partition}");
+                Failure::with_message(ErrorCode::NotLeader, message)
+            }
+            None => {
+                let message = format!("no leader of partition {partition} is known here");
+                Failure::with_message(ErrorCode::NotLeader, message)
+            }
+        }
+    }
+
+    /// A write was proposed: its group has to be looked at.
+    pub(super) fn note_proposal(&mut self, partition: PartitionId) {
+        if let Some(replication) = &mut self.replication {
+            replication.activate(partition);
+        }
+    }
+
+    /// Entries that were proposed here and will never be committed: whoever waits for them may try again elsewhere.
+    fn fail_proposals(&mut self, partition: PartitionId, entries: &[ProposedEntry]) {
+        let mut waiters = Vec::new();
+        self.writes.remove(partition, entries, |waiter| waiters.push(waiter));
+        for waiter in waiters {
+            let failure = self.not_leader(partition);
+            self.deliver(waiter.reply_to, OperationResult::Failed(failure));
+        }
+    }
+
+    /// All that a core of another node had to say in one turn.
+    pub(super) fn take_peer_turn(&mut self, from: NodeId, turn: &PeerTurn<'_>) {
+        let Some(mut replication) = self.replication.take() else { return };
+        replication.counters.frames_received += 1;
+        self.hear(&mut replication, from, turn.boot.0);
+        for (partition, message) in turn.messages() {
+            replication.counters.messages_received += 1;
+            self.take_peer_message(&mut replication, from, PartitionId(partition.0), &message);
+        }
+        self.replication = Some(replication);
+    }
+
+    fn take_peer_message(
+        &mut self,
+        replication: &mut Replication,
+        from: NodeId,
+        partition: PartitionId,
+        message: &PeerMessage<'_>,
+    ) {
+        // What does not belong here is of a node that was told something else; what finds no room is sent again.
+        let has_entries = matches!(message, PeerMessage::Append(_, entries) if entries.len() > 0);
+        let is_here = replication.groups.contains_key(&partition);
+        if !is_here || has_entries && self.store.check_capacity(partition).is_err() {
+            replication.counters.messages_dropped += 1;
+            return;
+        }
+        let read = match translation::read(message) {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(%partition, node = %from, error, "a peer sent what is no message; it is ignored");
+                replication.counters.messages_dropped += 1;
+                return;
+            }
+        };
+        let now = self.raft_now();
+        let group = replication.groups.get_mut(&partition).expect("looked up above");
+        let input = Input::Message { from, message: read };
+        let accepted = group.step(&mut self.store, now, self.now.wall_ms, input);
+        if let (Ok(Accepted::Store { first }), PeerMessage::Append(append, entries)) = (accepted, message) {
+            let mut cut = Vec::new();
+            for (index, entry) in (append.previous.index.0 + 1..).zip(entries.clone()) {
+                if LogIndex(index) < first {
+                    continue;
+                }
+                let position = ids::LogPosition { term: ids::Term(entry.term.0), index: ids::LogIndex(index) };
+                let payload = entry.payload.to_vec();
+                cut.extend(self.store.append_entry(partition, position, payload).expect("it was read above"));
+            }
+            if !cut.is_empty() {
+                // The groups are out of the shard's hands meanwhile; who waits is told that somebody else leads.
+                let mut waiters = Vec::new();
+                self.writes.remove(partition, &cut, |waiter| waiters.push(waiter));
+                for waiter in waiters {
+                    self.deliver(waiter.reply_to, OperationResult::Failed(ErrorCode::NotLeader.into()));
+                }
+            }
+        }
+        replication.activate(partition);
+    }
+
+    /// A core of another node lives.
+    fn hear(&mut self, replication: &mut Replication, node: NodeId, boot: u64) {
+        let now = self.raft_now();
+        let Some(link) = replication.links.get_mut(&node) else { return };
+        let inputs: &[Input] = match link.heard(now, boot) {
+            Heard::Alive => return,
+            Heard::Back => &[Input::PeerUp(node)],
+            Heard::Restarted => &[Input::PeerDown(node), Input::PeerUp(node)],
+        };
+        tracing::info!(core = self.config.core.0, %node, "a node is back");
+        self.tell_groups(replication, inputs);
+    }
+
+    fn tell_groups(&mut self, replication: &mut Replication, inputs: &[Input]) {
+        let now = self.raft_now();
+        let partitions: Vec<_> = replication.groups.keys().copied().collect();
+        for partition in partitions {
+            let group = replication.groups.get_mut(&partition).expect("listed just now");
+            for input in inputs {
+                // What does not concern a group it does not take.
+                let _ = group.step(&mut self.store, now, self.now.wall_ms, input.clone());
+            }
+            replication.activate(partition);
+        }
+    }
+
+    /// What was given to the log is durable: groups hear of it.
+    pub(super) fn note_durable(&mut self) {
+        let stored = self.store.take_stored();
+        let Some(mut replication) = self.replication.take() else { return };
+        let now = self.raft_now();
+        for (partition, token) in stored {
+            let Some(group) = replication.groups.get_mut(&partition) else { continue };
+            let persist = corelode_raft::PersistId(token);
+            let _ = group.step(&mut self.store, now, self.now.wall_ms, Input::Stored(persist));
+            replication.activate(partition);
+        }
+        self.replication = Some(replication);
+    }
+
+    /// Ends the turn of the groups that something has happened to.
+    pub(super) fn replicate(&mut self) {
+        let Some(mut replication) = self.replication.take() else { return };
+        let now = self.raft_now();
+        for partition in replication.due(now) {
+            let group = replication.groups.get_mut(&partition).expect("groups stay");
+            let _ = group.step(&mut self.store, now, self.now.wall_ms, Input::Tick);
+            replication.activate(partition);
+        }
+        self.notice_silence(&mut replication);
+        let mut outgoing = Outgoing::new();
+        let mut output = Output::default();
+        for partition in replication.take_active() {
+            self.end_group_turn(&mut replication, partition, &mut output, &mut outgoing);
+        }
+        self.send_to_peers(&mut replication, outgoing);
+        self.replication = Some(replication);
+        // What this core alone could store at once is stored.
+        self.note_durable();
+    }
+
+    fn end_group_turn(
+        &mut self,
+        replication: &mut Replication,
+        partition: PartitionId,
+        output: &mut Output,
+        outgoing: &mut Outgoing,
+    ) {
+        let now = self.raft_now();
+        let group = replication.groups.get_mut(&partition).expect("groups stay");
+        group.is_active = false;
+        let was_refused = group.propose(&mut self.store, now).is_err();
+        group.ask_for_reads(now);
+        group.end_turn(&mut self.store, now, output);
+        group.note_stored(&mut self.store);
+        let is_leading = group.is_leading();
+        let mut lost_reads = Vec::new();
+        if output.is_status_changed {
+            let status = group.raft.status();
+            self.store.set_leading(partition, is_leading);
+            tracing::debug!(core = self.config.core.0, %partition, ?status, "a replica changed");
+        }
+        if !is_leading {
+            lost_reads = group.abandon_reads();
+        }
+        if let Some(through) = output.committed {
+            self.store.commit(partition, ids::LogIndex(through.0), &mut self.outcomes);
+        }
+        let applied = self.store.partition(partition).expect("owned").applied().index;
+        let ready = group.ready_reads(LogIndex(applied.0));
+        for (to, message) in output.messages.drain(..) {
+            outgoing.entry(to).or_default().push((partition, message));
+        }
+        group.truncate(&mut self.store, now);
+        replication.schedule(partition);
+        if was_refused || !is_leading {
+            let abandoned = self.store.abandon_proposals(partition);
+            self.fail_proposals(partition, &abandoned);
+        }
+        for read in lost_reads {
+            self.deliver(read.request.reply_to, OperationResult::Failed(ErrorCode::NotLeader.into()));
+        }
+        self.settle_outcomes();
+        for read in ready {
+            self.execute_here(read.request, read.operation.borrowed());
+        }
+    }
+
+    /// Nodes that have not been heard for long are taken for dead, and those that cannot be told otherwise are shown a sign of life.
+    fn notice_silence(&mut self, replication: &mut Replication) {
+        let now = self.raft_now();
+        let patience = replication.cluster.election_timeout.mul_f64(0.8).max(Link::beat_interval() * 2);
+        let silent: Vec<_> = replication
+            .links
+            .iter_mut()
+            .filter_map(|(node, link)| link.has_fallen_silent(now, patience).then_some(*node))
+            .collect();
+        for node in silent {
+            tracing::warn!(core = self.config.core.0, %node, "a node has fallen silent");
+            self.tell_groups(replication, &[Input::PeerDown(node)]);
+        }
+    }
+
+    fn send_to_peers(&mut self, replication: &mut Replication, outgoing: Outgoing) {
+        let now = self.raft_now();
+        let boot = BootId(replication.cluster.boot);
+        let mut unreachable = Vec::new();
+        for (node, messages) in outgoing {
+            let Some(link) = replication.links.get_mut(&node) else { continue };
+            let connection = match link.state {
+                LinkState::Up(id) => self.connections.get_mut(id.0).map(|connection| (id, connection)),
+                _ => None,
+            };
+            let has_room = |output: &Vec<u8>, in_flight: usize| output.len() + in_flight < LINK_OUTPUT_BYTES_MAX;
+            let Some((id, connection)) =
+                connection.filter(|(_, connection)| has_room(&connection.output, connection.output_in_flight))
+            else {
+                replication.counters.messages_dropped += messages.len() as u64;
+                unreachable.push((node, messages));
+                continue;
+            };
+            let before = connection.output.len();
+            let mut messages = messages.into_iter().peekable();
+            while messages.peek().is_some() {
+                let turn = link.sent(now);
+                let mut writer = PeerTurnWriter::begin(&mut connection.output, boot, turn);
+                while let Some((partition, message)) = messages.peek() {
+                    let owned = self.store.partition(*partition).expect("owned");
+                    if !translation::push(&mut writer, *partition, message, owned) {
+                        assert!(writer.count() > 0, "consensus bounds a message so that it fits a frame");
+                        break;
+                    }
+                    replication.counters.messages_sent += 1;
+                    messages.next();
+                }
+                writer.finish(head_of(turn));
+                replication.counters.frames_sent += 1;
+            }
+            self.output_bytes += connection.output.len() - before;
+            self.list_writable(id);
+        }
+        for (node, messages) in unreachable {
+            for (partition, message) in messages {
+                if matches!(message, Message::Append(_)) {
+                    let group = replication.groups.get_mut(&partition).expect("groups stay");
+                    let _ = group.raft.step(now, Input::Unreachable(node));
+                }
+            }
+        }
+        let beats: Vec<_> = replication.links.values_mut().filter(|link| link.is_beat_due(now)).collect();
+        for link in beats {
+            let LinkState::Up(id) = link.state else { continue };
+            let turn = link.sent(now);
+            replication.counters.frames_sent += 1;
+            self.append_output(id, |_, output| {
+                PeerTurnWriter::begin(output, boot, turn).finish(head_of(turn));
+            });
+        }
+    }
+
+    /// Reads that wait for their groups, past their deadlines.
+    pub(super) fn expire_group_reads(&mut self, answers: &mut Vec<(ReplyTo, ErrorCode)>) {
+        let now_ms = self.now.monotonic_ms;
+        let Some(replication) = &mut self.replication else { return };
+        for group in replication.groups.values_mut() {
+            group.expire_reads(now_ms, |read| answers.push((read.request.reply_to, ErrorCode::DeadlineExceeded)));
+        }
+    }
+
+    /// Partitions of this core that have a leader, and those that it leads.
+    pub(super) fn leadership(&self) -> (u64, u64) {
+        let groups = self.replication.iter().flat_map(|replication| replication.groups.values());
+        groups.fold((0, 0), |(led, leading), group| {
+            let is_leading = group.role() == RoleKind::Leader;
+            (led + u64::from(group.leader().is_some()), leading + u64::from(is_leading))
+        })
+    }
+}
