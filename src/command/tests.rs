@@ -30,7 +30,7 @@ fn what_is_left_out_has_the_documented_defaults() {
         panic!("serve needs nothing")
     };
     assert_eq!(serve.data_dir.to_str(), Some("./corelode-data"));
-    assert_eq!(serve.listen.to_string(), "127.0.0.1:7400");
+    assert_eq!(serve.listen, None, "127.0.0.1:7400, or what --peers says");
     assert_eq!((serve.cores, serve.partitions, serve.insecure), (None, None, false));
 
     let Ok(CommandLine { command: Command::Import(import), .. }) = parse(&["import", "-", "--format", "tsv"]) else {

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cluster;
 pub mod fault_round;
 pub mod history;
 pub mod interrupted;

@@ -91,6 +91,15 @@ impl Server {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_at(options: &ServerOptions, address: SocketAddr, log: &Path) -> Self {
+        Self::start_with(options, address, log, &[])
+    }
+
+    /// As [`start_at`](Self::start_at), with further arguments.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with(options: &ServerOptions, address: SocketAddr, log: &Path, arguments: &[String]) -> Self {
         let log = log.to_path_buf();
         let log_start = std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
         let output = File::options().create(true).append(true).open(&log).expect("the log's place is writable");
@@ -102,6 +111,7 @@ impl Server {
             .args(["--listen", &address.to_string()])
             .args(["--cores", &options.cores.to_string()])
             .args(["--partitions", &options.partitions.to_string()])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(output)
@@ -157,6 +167,12 @@ impl Server {
         let mut text = String::new();
         file.read_to_string(&mut text).expect("logs are UTF-8");
         text
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends it at once, as `kill -9` does; answers what it had logged.

@@ -9,8 +9,8 @@ use corelode_engine::ids::{self, PartitionId};
 use corelode_engine::log::HardState;
 use corelode_engine::store::Store;
 use corelode_raft::{
-    Accepted, Config, EntryInfo, Input, LogIndex, LogPosition, Membership, NodeId, Output, OwnEntryKind, Raft, ReadId,
-    Refused, Restart, RoleKind, Term, Time,
+    Accepted, Config, EntryInfo, Input, LogIndex, LogPosition, NodeId, Output, OwnEntryKind, Raft, ReadId, Refused,
+    Restart, Term, Time,
 };
 
 use super::members;
@@ -224,19 +224,15 @@ impl Group {
         }
     }
 
+    /// Entries that are not known to be committed.
+    pub(crate) fn entries_uncommitted(&self) -> u64 {
+        let log = self.raft.log();
+        log.last().index.0 - log.committed().0
+    }
+
     /// Who leads, as far as this replica knows.
     pub(crate) fn leader(&self) -> Option<NodeId> {
         self.raft.status().leader
-    }
-
-    /// What the replica is.
-    pub(crate) fn role(&self) -> RoleKind {
-        self.raft.status().role
-    }
-
-    /// Who is in the group.
-    pub(crate) fn membership(&self) -> &Membership {
-        self.raft.membership()
     }
 }
 

@@ -34,11 +34,9 @@ pub(crate) fn push<E: Environment>(
             term: net::Term(term.0),
             last: to_wire(*last),
         }),
-        Message::VoteReply(VoteReply { is_pre, term, is_granted }) => PeerMessage::VoteReply(PeerVoteReply {
-            is_pre: *is_pre,
-            term: net::Term(term.0),
-            is_granted: *is_granted,
-        }),
+        Message::VoteReply(VoteReply { is_pre, term, is_granted }) => {
+            PeerMessage::VoteReply(PeerVoteReply { is_pre: *is_pre, term: net::Term(term.0), is_granted: *is_granted })
+        }
         Message::AppendReply(AppendReply { term, round, outcome, is_quiet }) => {
             let outcome = match outcome {
                 AppendOutcome::Stored(index) => PeerAppendOutcome::Stored(net::LogIndex(index.0)),
@@ -120,7 +118,12 @@ pub(crate) fn read(message: &PeerMessage<'_>) -> Result<Message, String> {
                     AppendOutcome::Rejected { previous: LogIndex(previous.0), hint: from_wire(*hint) }
                 }
             };
-            Message::AppendReply(AppendReply { term: Term(term.0), round: Round(round.0), outcome, is_quiet: *is_quiet })
+            Message::AppendReply(AppendReply {
+                term: Term(term.0),
+                round: Round(round.0),
+                outcome,
+                is_quiet: *is_quiet,
+            })
         }
         PeerMessage::TimeoutNow { term } => Message::TimeoutNow { term: Term(term.0) },
     })

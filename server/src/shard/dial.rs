@@ -241,7 +241,9 @@ impl<E: Environment> Shard<E> {
         }
         if hello.core_count != self.config.map.cores() || hello.core.0 != self.config.core.0 {
             let (ours, theirs) = (self.config.map.cores(), hello.core_count);
-            return mismatch(format!("node {node} has {theirs} cores, and node {own} has {ours}: give all nodes the same --cores"));
+            return mismatch(format!(
+                "node {node} has {theirs} cores, and node {own} has {ours}: give all nodes the same --cores"
+            ));
         }
         None
     }

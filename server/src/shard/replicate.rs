@@ -7,9 +7,10 @@ use corelode_engine::ids::{self, PartitionId};
 use corelode_engine::partition::ProposedEntry;
 use corelode_net::peer::{PeerMessage, PeerTurn, PeerTurnWriter};
 use corelode_net::{BootId, ErrorCode, MapEpoch, RequestHead, RequestId};
-use corelode_raft::{Accepted, Input, LogIndex, Message, NodeId, Output, RoleKind, Time};
+use corelode_raft::{Accepted, Input, LogIndex, Message, NodeId, Output, Time};
 
 use super::{Failure, Operation, OperationResult, ReadLevel, ReplyTo, Request, Shard};
+use crate::replication::group::Group;
 use crate::replication::link::{Heard, Link, LinkState};
 use crate::replication::{Replication, translation};
 use crate::shard::Parked;
@@ -339,12 +340,26 @@ impl<E: Environment> Shard<E> {
         }
     }
 
-    /// Partitions of this core that have a leader, and those that it leads.
-    pub(super) fn leadership(&self) -> (u64, u64) {
-        let groups = self.replication.iter().flat_map(|replication| replication.groups.values());
-        groups.fold((0, 0), |(led, leading), group| {
-            let is_leading = group.role() == RoleKind::Leader;
-            (led + u64::from(group.leader().is_some()), leading + u64::from(is_leading))
-        })
+    /// What STATUS says of this core's groups; nothing without other nodes.
+    pub(super) fn replication_counters(&self) -> Vec<(&'static str, u64)> {
+        let Some(replication) = &self.replication else { return Vec::new() };
+        let groups = || replication.groups.values();
+        let counted = |is_counted: &dyn Fn(&Group) -> bool| groups().filter(|group| is_counted(group)).count() as u64;
+        let of_peers = &replication.counters;
+        vec![
+            ("replicas", groups().count() as u64),
+            ("replicas_leading", counted(&Group::is_leading)),
+            ("replicas_without_leader", counted(&|group| group.leader().is_none())),
+            ("replicas_silent", counted(&|group| group.raft.is_silent())),
+            ("replicas_entries_uncommitted", groups().map(Group::entries_uncommitted).sum()),
+            ("replicas_reads_waiting", replication.reads_waiting() as u64),
+            ("peers_alive", replication.links.values().filter(|link| link.is_alive).count() as u64),
+            ("peer_frames_sent_total", of_peers.frames_sent),
+            ("peer_frames_received_total", of_peers.frames_received),
+            ("peer_messages_sent_total", of_peers.messages_sent),
+            ("peer_messages_received_total", of_peers.messages_received),
+            ("peer_messages_dropped_total", of_peers.messages_dropped),
+            ("peers_refused_total", of_peers.peers_refused),
+        ]
     }
 }

@@ -108,7 +108,7 @@ impl<E: Environment> Shard<E> {
         let store = self.store.counters();
         let cache = self.store.cache_counters();
         let own = &self.counters;
-        vec![
+        let mut counters = vec![
             (names::CONNECTIONS, self.connections.len() as u64),
             (names::CONNECTIONS_ACCEPTED_TOTAL, own.connections_accepted),
             (names::REQUESTS_TOTAL, own.requests),
@@ -143,6 +143,8 @@ impl<E: Environment> Shard<E> {
             (names::COMPACTION_BYTES_TOTAL, store.compaction_bytes),
             ("manifests_total", store.manifests),
             ("job_failures_total", store.job_failures),
-        ]
+        ];
+        counters.extend(self.replication_counters());
+        counters
     }
 }

@@ -1,0 +1,147 @@
+//! Three nodes on loopback addresses of their own: started, killed, started again.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use corelode_client::blocking::Client;
+use corelode_client::{Error, ErrorCode, Options};
+
+use crate::server::{Server, ServerOptions};
+
+/// How long a cluster may take until it serves a key again.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PORT: u16 = 7400;
+
+/// A cluster of three.
+pub struct Cluster {
+    directory: PathBuf,
+    addresses: [SocketAddr; 3],
+    servers: [Option<Server>; 3],
+    clients: [Client; 3],
+    cores: u16,
+    partitions: u16,
+}
+
+impl Cluster {
+    /// Starts three nodes whose data is in `directory`. Each has an address of 127.0.0.0/8 that no other test has.
+    ///
+    /// # Panics
+    /// If a node does not come to serve.
+    #[must_use]
+    pub fn start(directory: &Path, cores: u16, partitions: u16) -> Self {
+        let process = std::process::id();
+        let [_, _, high, low] = process.to_be_bytes();
+        let address = |node: u8| SocketAddr::from((Ipv4Addr::new(127, 64 + node, high, low.clamp(1, 254)), PORT));
+        let addresses = [1, 2, 3].map(address);
+        let client = |address: SocketAddr| {
+            let options = Options::from_addresses(vec![address.to_string()]).with_timeout(Duration::from_millis(250));
+            Client::new(options).expect("a client starts")
+        };
+        let mut cluster = Self {
+            directory: directory.to_path_buf(),
+            addresses,
+            servers: [None, None, None],
+            clients: addresses.map(client),
+            cores,
+            partitions,
+        };
+        (0..3).for_each(|node| cluster.restart(node));
+        cluster
+    }
+
+    /// Starts a node that does not run. Nodes count from 0.
+    ///
+    /// # Panics
+    /// If it does not come to serve.
+    pub fn restart(&mut self, node: usize) {
+        let peers = (1..).zip(self.addresses).map(|(id, address): (u32, _)| format!("{id}={address}"));
+        let peers = peers.collect::<Vec<_>>().join(",");
+        self.servers[node] = Some(self.start_node(node, &peers));
+    }
+
+    /// Starts a node with peers of the caller's choice.
+    ///
+    /// # Panics
+    /// If it does not come to serve.
+    #[must_use]
+    pub fn start_node(&self, node: usize, peers: &str) -> Server {
+        let options = ServerOptions {
+            data_directory: self.data_directory(node),
+            cores: self.cores,
+            partitions: self.partitions,
+            is_tiny: true,
+            is_without_ring: false,
+        };
+        let log = self.directory.join(format!("{}.log", node + 1));
+        let arguments = ["--node-id", &(node + 1).to_string(), "--peers", peers].map(str::to_owned);
+        Server::start_with(&options, self.addresses[node], &log, &arguments)
+    }
+
+    /// Where a node has its data.
+    #[must_use]
+    pub fn data_directory(&self, node: usize) -> PathBuf {
+        self.directory.join(format!("{}", node + 1))
+    }
+
+    /// A node that runs.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn server(&self, node: usize) -> &Server {
+        self.servers[node].as_ref().expect("the node runs")
+    }
+
+    /// Ends a node at once.
+    ///
+    /// # Panics
+    /// If it had ended by itself.
+    pub fn kill(&mut self, node: usize) {
+        let _ = self.servers[node].take().expect("the node runs").kill();
+    }
+
+    /// Asks all nodes to stop, one after the other; each must end in order.
+    ///
+    /// # Panics
+    /// If one does not.
+    pub fn terminate(mut self) {
+        self.servers.iter_mut().filter_map(Option::take).for_each(Server::terminate);
+    }
+
+    /// Writes a key on whichever node leads its partition.
+    ///
+    /// # Panics
+    /// If the cluster does not serve it in time, or a node answers what no node should.
+    pub fn put(&self, key: &[u8], value: &[u8]) {
+        self.on_leader(|client| client.put(key, value).map(drop));
+    }
+
+    /// Reads a key on whichever node leads its partition.
+    ///
+    /// # Panics
+    /// As [`put`](Self::put).
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.on_leader(|client| client.get(key)).map(|found| found.value.to_vec())
+    }
+
+    fn on_leader<R>(&self, ask: impl Fn(&Client) -> Result<R, Error>) -> R {
+        let started = Instant::now();
+        let mut last = String::new();
+        while started.elapsed() < PATIENCE {
+            let running = self.clients.iter().zip(&self.servers).filter(|(_, server)| server.is_some());
+            for (client, _) in running {
+                match ask(client) {
+                    Ok(answer) => return answer,
+                    Err(Error::Refused { code: Some(ErrorCode::NotLeader), message }) => last = message,
+                    Err(Error::Unreachable { reason } | Error::OutcomeUnknown { reason }) => last = reason,
+                    Err(Error::DeadlineExceeded) => "the deadline passed".clone_into(&mut last),
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("no node served the key: {last}");
+    }
+}

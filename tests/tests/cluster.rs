@@ -1,0 +1,77 @@
+//! Three nodes as processes: what was acknowledged survives the loss of any of them, without anybody's help.
+
+use corelode_tests::cluster::Cluster;
+
+fn key(number: u32) -> Vec<u8> {
+    format!("key-{number}").into_bytes()
+}
+
+fn value(number: u32, round: usize) -> Vec<u8> {
+    format!("value-{number}-of-round-{round}").into_bytes()
+}
+
+#[test]
+fn what_was_acknowledged_survives_the_loss_of_each_node_in_turn() {
+    const KEYS: u32 = 12;
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let mut cluster = Cluster::start(scratch.path(), 2, 8);
+    for round in 0..3 {
+        for number in 0..KEYS {
+            cluster.put(&key(number), &value(number, round));
+        }
+        let victim = round % 3;
+        cluster.kill(victim);
+        for number in 0..KEYS {
+            let found = cluster.get(&key(number));
+            assert_eq!(found, Some(value(number, round)), "key {number} after node {} was killed", victim + 1);
+        }
+        cluster.restart(victim);
+    }
+    cluster.terminate();
+}
+
+#[test]
+fn nothing_is_acknowledged_without_a_majority_and_service_returns_with_it() {
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let mut cluster = Cluster::start(scratch.path(), 1, 4);
+    cluster.put(b"before", b"1");
+    cluster.kill(0);
+    cluster.kill(1);
+    let alone = cluster.server(2).address();
+    let options = corelode_client::Options::from_addresses(vec![alone.to_string()]);
+    let client = corelode_client::blocking::Client::new(options.with_timeout(std::time::Duration::from_secs(3)));
+    let client = client.expect("a client starts");
+    for number in 0..4 {
+        assert!(client.put(&key(number), b"never").is_err(), "a write without a majority");
+        assert!(client.get(&key(number)).is_err(), "a linearizable read without a majority");
+    }
+    cluster.restart(1);
+    assert_eq!(cluster.get(b"before"), Some(b"1".to_vec()));
+    cluster.put(b"after", b"2");
+    cluster.terminate();
+}
+
+#[test]
+fn a_node_that_belongs_elsewhere_is_refused_and_the_others_serve_on() {
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let mut cluster = Cluster::start(scratch.path(), 1, 4);
+    cluster.put(b"key", b"1");
+    cluster.kill(2);
+    let misled = format!(
+        "1={},2={},3={},4=127.0.0.1:1",
+        cluster.server(0).address(),
+        cluster.server(1).address(),
+        "127.0.0.1:2"
+    );
+    let stranger = cluster.start_node(2, &misled);
+    cluster.put(b"key", b"2");
+    let started = std::time::Instant::now();
+    while !stranger.log().contains("--peers") {
+        assert!(started.elapsed() < std::time::Duration::from_secs(20), "it says why: {}", stranger.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    stranger.end();
+    cluster.restart(2);
+    assert_eq!(cluster.get(b"key"), Some(b"2".to_vec()));
+    cluster.terminate();
+}
