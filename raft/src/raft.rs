@@ -91,7 +91,8 @@ pub struct Restart {
     pub membership: Membership,
     /// The entries that follow.
     pub entries: Vec<EntryInfo>,
-    /// What is known to be committed: at least what is in the application's stored state.
+    /// What is known to be committed: at least what is in the application's stored state. That must not be ahead of the entries: an application that stores
+    /// its state before the log of the same entries is stored must wait, or truncate.
     pub committed: LogIndex,
 }
 

@@ -312,6 +312,15 @@ impl Node {
         Envelope { from: NodeId(0), to, message, payloads }
     }
 
+    /// The power fails when a snapshot is in place and the log has not given way to it yet.
+    pub(crate) fn crash_while_installing(mut self, snapshot: Snapshot) -> Disk {
+        while self.finish_write().is_some() {}
+        if snapshot.position.index > self.raft.log().committed() {
+            self.disk.snapshot = snapshot;
+        }
+        self.disk
+    }
+
     /// The power fails: of the writes under way `whole` have arrived, and so many entries of the next.
     pub(crate) fn crash(mut self, whole: usize, entries: Option<usize>) -> Disk {
         for _ in 0..whole {

@@ -207,6 +207,13 @@ impl Simulation {
         machine.disk = Some(node.crash(whole, is_torn.then(|| usize::try_from(entries).unwrap())));
     }
 
+    fn crash_while_installing(&mut self, id: NodeId, snapshot: Snapshot) {
+        let machine = self.machines.get_mut(&id).unwrap();
+        machine.inbox.clear();
+        let Some(node) = machine.node.take() else { return };
+        machine.disk = Some(node.crash_while_installing(snapshot));
+    }
+
     fn schedule(&mut self, after: u64, event: Event) {
         self.scheduled += 1;
         self.events.insert((self.now + after, self.scheduled), event);
@@ -274,7 +281,9 @@ impl Simulation {
             Event::SnapshotArrives { from, incarnation, to, snapshot } => {
                 let is_there = self.machines[&from].incarnation == incarnation && self.machines[&from].node.is_some();
                 let is_lost = self.cut.contains(&(from, to)) || !self.is_calm && self.random.percent(20);
-                if is_there && !is_lost {
+                if is_there && !is_lost && !self.is_calm && self.random.percent(10) {
+                    self.crash_while_installing(to, snapshot);
+                } else if is_there && !is_lost {
                     self.give(to, Waiting::Install(snapshot));
                 }
                 if is_there {
