@@ -5,6 +5,7 @@
 //! - **Durability:** votes, requests for votes and acknowledgements leave only after what they speak of is on the disk.
 //! - **Rounds:** nobody answers a round that has not begun.
 //! - **Commit:** a leader commits an entry of its term that a quorum has on disk; nobody else commits anything new.
+//! - **Changes:** a leader begins one once the one before is committed.
 //! - **Leader completeness:** what is committed is in the log of every leader of a later term.
 //! - **State machine safety:** all apply the same entries in the same order.
 //! - **Linearizable reads:** a read sees at least all that was committed anywhere before it began.
@@ -85,6 +86,7 @@ impl History {
         self.check_log(id, node, turn);
         if node.raft.is_leader() {
             self.check_leader(id, node);
+            check_changes(id, node, turn);
         }
         self.check_commit(replicas, id, &before, turn);
         for envelope in &turn.envelopes {
@@ -154,8 +156,14 @@ impl History {
         };
         let membership = node.raft.membership();
         let is_change_new = node.raft.log().membership_index() != before.membership.0;
+        // A change may have been ended, and its end been cut by another leader, within the turn.
+        let settled = Membership::new(before.membership.1.voters().iter().copied(), []).expect("there are voters");
+        let is_joint_stored = before.change.is_none_or(|joint| is_stored(&before.membership.1, joint));
+        let is_deposed = before.term != node.raft.hard_state().term;
         assert!(
-            is_stored(membership, position) || is_change_new && is_stored(&before.membership.1, position),
+            is_deposed && is_joint_stored && is_stored(&settled, position)
+                || is_stored(membership, position)
+                || is_change_new && is_stored(&before.membership.1, position),
             "node {id} commits {position}, which no quorum of {membership} has on disk"
         );
         // The second step of a change counts once the first is committed by both sets.
@@ -232,6 +240,16 @@ impl History {
             expected.is_none() || expected == stored,
             "node {id} acknowledges {index} with {stored:?} on disk, and its leader has {expected:?}"
         );
+    }
+}
+
+/// A leader begins a change of the members, or its next step, once the one before is committed.
+fn check_changes(id: NodeId, node: &Node, turn: &Turn) {
+    let is_change = |index: LogIndex| node.log.entry(index).is_some_and(|entry| entry.info.membership.is_some());
+    for index in turn.added.iter().copied().filter(|index| is_change(*index)) {
+        let uncommitted = node.raft.log().committed().0 + 1..index.0;
+        let earlier = uncommitted.map(LogIndex).find(|earlier| is_change(*earlier));
+        assert_eq!(earlier, None, "node {id} begins a change at {index} before the one at {earlier:?} is committed");
     }
 }
 

@@ -39,10 +39,10 @@ impl Simulation {
             Act::Transfer => self.give(target, Waiting::Core(Input::Transfer { to: other })),
             Act::Campaign => self.give(any, Waiting::Core(Input::Campaign)),
             Act::Change => {
-                for _ in 0..self.random.between(1, 3) {
+                for _ in 0..self.random.between(1, 4) {
                     self.change(target);
                 }
-                if self.random.percent(25) {
+                if self.random.percent(50) {
                     self.coup(target);
                 }
             }
