@@ -11,10 +11,11 @@ use corelode_net::body::{
     GetReply, GetRequest, PutRequest, ReadLevel, ScanPage, ScanPageWriter, ScanRow, Value, WriteReply,
 };
 use corelode_net::limits::BODY_SIZE_BYTES_MAX;
+use corelode_net::peer::{PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerMessage, PeerTurn, PeerTurnWriter};
 use corelode_net::table::{ErrorReply, TableBuilder};
 use corelode_net::{
-    ErrorCode, Frame, FrameReader, MapEpoch, Opcode, ReplyHead, RequestHead, RequestId, Revision, SnapshotToken,
-    slot_of,
+    BootId, ErrorCode, Frame, FrameReader, LogIndex, LogPosition, MapEpoch, Opcode, PartitionId, ReplyHead,
+    RequestHead, RequestId, Revision, Round, SnapshotToken, Term, slot_of,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -177,6 +178,70 @@ fn replies(criterion: &mut Criterion) {
     );
 }
 
+/// What a leader says to a follower in a turn, and what that answers: each group has one entry, of a PUT's size.
+fn peers(criterion: &mut Criterion) {
+    let position = LogPosition { term: Term(3), index: LogIndex(70_000) };
+    let append = PeerAppend {
+        term: Term(3),
+        previous: position,
+        committed: LogIndex(69_990),
+        round: Round(12),
+        is_round_awaited: false,
+        is_quiet: false,
+    };
+    let payload = [0x5a; 160];
+    let walk = |frame: &Frame<'_>| {
+        for (partition, message) in PeerTurn::decode(frame).unwrap().messages() {
+            if let PeerMessage::Append(append, entries) = message {
+                black_box(append);
+                for entry in entries {
+                    black_box(entry);
+                }
+            } else {
+                black_box((partition, message));
+            }
+        }
+    };
+    let write = |out: &mut Vec<u8>, has_entry: bool| {
+        let mut turn = PeerTurnWriter::begin(out, BootId(1), 1);
+        for partition in 0..32 {
+            let mut entries = turn.begin_append(PartitionId(partition), black_box(&append)).unwrap();
+            assert!(!has_entry || entries.push_entry(Term(3), black_box(&payload)));
+            entries.finish();
+        }
+        turn.finish(HEAD);
+    };
+    both_ways(criterion, "PEER_TURN of 32 appends of 160 bytes, per append", 32, |out| write(out, true), walk);
+    both_ways(criterion, "PEER_TURN of 32 heartbeats, per heartbeat", 32, |out| write(out, false), walk);
+    let outcome = PeerAppendOutcome::Stored(LogIndex(70_001));
+    let reply = PeerMessage::AppendReply(PeerAppendReply { term: Term(3), round: Round(12), is_quiet: false, outcome });
+    both_ways(
+        criterion,
+        "PEER_TURN of 32 append replies, per reply",
+        32,
+        |out| {
+            let mut turn = PeerTurnWriter::begin(out, BootId(1), 1);
+            for partition in 0..32 {
+                assert!(turn.push(PartitionId(partition), black_box(&reply)));
+            }
+            turn.finish(HEAD);
+        },
+        walk,
+    );
+    both_ways(
+        criterion,
+        "PEER_TURN, a beat",
+        1,
+        |out| {
+            PeerTurnWriter::begin(out, BootId(1), black_box(1)).finish(HEAD);
+        },
+        walk,
+    );
+    criterion.bench_function("checksum of a 160-byte payload", |bencher| {
+        bencher.iter(|| Value::new(black_box(&payload)));
+    });
+}
+
 fn parts(criterion: &mut Criterion) {
     criterion.bench_function("slot of a 16-byte key", |bencher| bencher.iter(|| slot_of(black_box(KEY))));
     criterion.bench_function("checksum of a 100-byte value", |bencher| bencher.iter(|| Value::new(black_box(VALUE))));
@@ -189,6 +254,6 @@ criterion_group! {
         .measurement_time(std::time::Duration::from_secs(1))
         .sample_size(50)
         .without_plots();
-    targets = requests, replies, parts
+    targets = requests, replies, peers, parts
 }
 criterion_main!(codec);

@@ -14,8 +14,9 @@ use corelode_net::body::{
     GetReply, GetRequest, PutRequest, ReadLevel, WriteReply,
 };
 use corelode_net::limits::BODY_SIZE_BYTES_MAX;
+use corelode_net::peer::{PeerMessage, PeerTurn, PeerTurnWriter};
 use corelode_net::table::{ErrorReply, ScanRequest, TableBuilder};
-use corelode_net::{ErrorCode, Frame, FrameHeader, FrameReader, Opcode, Revision};
+use corelode_net::{BootId, ErrorCode, Frame, FrameHeader, FrameReader, Opcode, PartitionId, Revision, Term};
 
 struct Counting;
 
@@ -69,7 +70,7 @@ fn turn(out: &mut Vec<u8>, reader: &mut FrameReader, tables: &mut TableBuilder) 
         batch.push(&BatchItem { slot: slot(), operation: BatchOperation::Get { key: KEY } }).unwrap();
     }
     batch.finish(HEAD);
-    ScanRequest::all(corelode_net::PartitionId(1)).encode(HEAD, tables, out);
+    ScanRequest::all(PartitionId(1)).encode(HEAD, tables, out);
     reader.buffer_for_read().extend_from_slice(out);
     out.clear();
     let mut served = 0;
@@ -127,6 +128,31 @@ fn a_warm_turn_allocates_nothing() {
         turn(&mut out, &mut reader, &mut tables);
     }
     assert_eq!(allocated_bytes_by(|| turn(&mut out, &mut reader, &mut tables)), 0);
+}
+
+#[test]
+fn a_warm_turn_between_nodes_allocates_nothing() {
+    let payload = [7; 300];
+    let mut out = Vec::new();
+    let mut reader = FrameReader::new(BODY_SIZE_BYTES_MAX);
+    let mut turn = || {
+        out.clear();
+        let mut writer = PeerTurnWriter::begin(&mut out, BootId(1), 1);
+        for partition in (0..32).map(PartitionId) {
+            let mut entries = writer.begin_append(partition, &common::append()).unwrap();
+            assert!(entries.push_entry(Term(5), &payload));
+            entries.finish();
+            assert!(writer.push(partition, &PeerMessage::TimeoutNow { term: Term(5) }));
+        }
+        writer.finish(HEAD);
+        reader.buffer_for_read().extend_from_slice(&out);
+        let frame = reader.next_frame().unwrap().unwrap();
+        assert_eq!(PeerTurn::decode(&frame).unwrap().messages().count(), 64);
+    };
+    for _ in 0..3 {
+        turn();
+    }
+    assert_eq!(allocated_bytes_by(turn), 0);
 }
 
 #[test]
