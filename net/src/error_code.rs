@@ -119,9 +119,9 @@ error_codes! {
     /// The client's map is older than the server's in a way that matters to the request.
     StaleMap = 17, "STALE_MAP", Safe,
         "The client's map is out of date; fetch the topology again and send the request where it now belongs.";
-    /// The replica is not the leader. Reserved for replicated partitions.
+    /// Another node leads the partition.
     NotLeader = 18, "NOT_LEADER", Safe,
-        "This replica does not lead the partition; send the request to the leader named in the error.";
+        "This replica does not lead the partition; send the request to the leader named in the error, or to another node if none is.";
     /// The partition cannot serve now.
     Unavailable = 19, "UNAVAILABLE", Safe,
         "The partition is recovering, moving or without a leader; try again shortly.";

@@ -16,6 +16,12 @@ pub const BATCH_ITEM_COUNT_MAX: usize = 4096;
 pub const NAME_LENGTH_MAX: usize = 128;
 /// The longest message of an error, bytes of UTF-8; longer ones are cut.
 pub const MESSAGE_LENGTH_MAX: usize = 1024;
+/// The longest address of a node, bytes of UTF-8.
+pub const ADDRESS_LENGTH_MAX: usize = 280;
+/// The most nodes a topology may name.
+pub const NODE_COUNT_MAX: usize = 256;
+/// The most replicas that a partition may have.
+pub const REPLICA_COUNT_MAX: usize = 16;
 /// The most cores a topology or status may name.
 pub const CORE_COUNT_MAX: usize = 1024;
 /// The most partitions a topology may name.

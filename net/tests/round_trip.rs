@@ -11,14 +11,17 @@ use corelode_net::body::{
     DeleteRequest, Durability, Found, GetReply, GetRequest, PutRequest, ReadLevel, ScanPage, ScanPageWriter, ScanRow,
     Value, WriteReply,
 };
-use corelode_net::limits::{BATCH_ITEM_COUNT_MAX, KEY_LENGTH_MAX, VALUE_LENGTH_MAX};
+use corelode_net::limits::{
+    ADDRESS_LENGTH_MAX, BATCH_ITEM_COUNT_MAX, CORE_COUNT_MAX, KEY_LENGTH_MAX, NODE_COUNT_MAX, PARTITION_COUNT_MAX,
+    REPLICA_COUNT_MAX, VALUE_LENGTH_MAX,
+};
 use corelode_net::table::{
-    Bind, BindReply, ErrorReply, GoAway, Histograms, HistogramsRequest, ScanRelease, ScanRequest, Status, TableBuilder,
-    Topology,
+    Bind, BindReply, CoreEntry, ErrorReply, GoAway, Histograms, HistogramsRequest, LeaderHint, NodeEntry,
+    PartitionEntry, ScanRelease, ScanRequest, Status, TableBuilder, Topology,
 };
 use corelode_net::{
-    BodyError, CoreIndex, ErrorCode, Inbound, MapEpoch, Opcode, PartitionId, RetryClass, Revision, Role, SnapshotToken,
-    slot_of,
+    BodyError, CoreIndex, ErrorCode, Inbound, MapEpoch, NodeId, Opcode, PartitionId, RetryClass, Revision, Role,
+    SnapshotToken, slot_of,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -217,6 +220,9 @@ fn tables_read_back() {
         common::topology().encode(reply_to(Opcode::Topology, 0), tables, &mut out);
         with_frame(&out, |frame| assert_eq!(Topology::decode(frame), Ok(common::topology())));
         out.clear();
+        common::replicated_topology().encode(reply_to(Opcode::Topology, 0), tables, &mut out);
+        with_frame(&out, |frame| assert_eq!(Topology::decode(frame), Ok(common::replicated_topology())));
+        out.clear();
         common::status().encode(reply_to(Opcode::Status, 0), tables, &mut out);
         with_frame(&out, |frame| assert_eq!(Status::decode(frame), Ok(common::status())));
         out.clear();
@@ -232,6 +238,13 @@ fn tables_read_back() {
             assert_eq!(frame.inbound(), Ok(Inbound::Error(HEAD.request_id)));
             assert_eq!(ErrorReply::decode(frame), Ok(common::error_reply()));
         });
+        for address in ["10.0.0.2:7600", ""] {
+            out.clear();
+            let leader = Some(LeaderHint { node_id: NodeId(2), address });
+            let error = ErrorReply { leader, ..common::not_leader() };
+            error.encode(reply_to(Opcode::Put, 0), tables, &mut out);
+            with_frame(&out, |frame| assert_eq!(ErrorReply::decode(frame), Ok(error)));
+        }
         out.clear();
         ErrorReply::new(ErrorCode::Malformed).encode_for_connection(MapEpoch(1), tables, &mut out);
         with_frame(&out, |frame| {
@@ -264,6 +277,38 @@ fn a_slot_finds_its_partition() {
         let slot = corelode_net::Slot::new(slot).unwrap();
         assert_eq!(topology.partition_of(slot).map(|entry| entry.partition), Some(PartitionId(partition)));
     }
+}
+
+#[test]
+fn the_largest_map_fits() {
+    let address = format!("{}:65535", "a".repeat(ADDRESS_LENGTH_MAX - 6));
+    let node_ids: Vec<_> = (1..).map(|index| NodeId(u64::MAX - index)).take(NODE_COUNT_MAX).collect();
+    let node = |&node_id| NodeEntry { node_id, address: address.clone(), is_this_node: false, core_count: u16::MAX };
+    let slot = |number| corelode_net::Slot::new(number).unwrap();
+    let topology = Topology {
+        partitions: (0..u16::try_from(PARTITION_COUNT_MAX).unwrap())
+            .map(|number| {
+                let first = usize::from(number) % (NODE_COUNT_MAX - REPLICA_COUNT_MAX);
+                PartitionEntry {
+                    partition: PartitionId(number),
+                    first_slot: slot(number),
+                    last_slot: slot(number),
+                    core: CoreIndex(number),
+                    log: u64::MAX,
+                    replicas: node_ids[first..first + REPLICA_COUNT_MAX].to_vec(),
+                    leader: Some(node_ids[first]),
+                }
+            })
+            .collect(),
+        cores: (0..u16::try_from(CORE_COUNT_MAX).unwrap())
+            .map(|core| CoreEntry { core: CoreIndex(core), port: Some(u16::MAX) })
+            .collect(),
+        nodes: node_ids.iter().map(node).collect(),
+        ..common::topology()
+    };
+    let mut out = Vec::new();
+    topology.encode(reply_to(Opcode::Topology, 0), &mut TableBuilder::new(), &mut out);
+    with_frame(&out, |frame| assert_eq!(Topology::decode(frame), Ok(topology)));
 }
 
 #[test]

@@ -240,6 +240,8 @@ impl Peer {
             last_slot: slot(SLOT_COUNT - 1),
             core: CoreIndex(owner),
             log: 0,
+            replicas: Vec::new(),
+            leader: None,
         };
         let topology = Topology {
             cluster_id: ClusterId([1; 16]),
@@ -247,6 +249,7 @@ impl Peer {
             map_epoch: self.map_epoch,
             partitions: vec![everything],
             cores: (0..2).map(|core| CoreEntry { core: CoreIndex(core), port: None }).collect(),
+            nodes: Vec::new(),
         };
         topology.encode(self.head(request), &mut self.tables, &mut self.out);
         self

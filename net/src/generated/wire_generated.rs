@@ -6131,6 +6131,8 @@ impl<'a> Error<'a> {
   pub const VT_MESSAGE: ::flatbuffers::VOffsetT = 8;
   pub const VT_RESUME_KEY: ::flatbuffers::VOffsetT = 10;
   pub const VT_CORE: ::flatbuffers::VOffsetT = 12;
+  pub const VT_LEADER_NODE_ID: ::flatbuffers::VOffsetT = 14;
+  pub const VT_LEADER_ADDRESS: ::flatbuffers::VOffsetT = 16;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -6142,6 +6144,8 @@ impl<'a> Error<'a> {
     args: &'args ErrorArgs<'args>
   ) -> ::flatbuffers::WIPOffset<Error<'bldr>> {
     let mut builder = ErrorBuilder::new(_fbb);
+    builder.add_leader_node_id(args.leader_node_id);
+    if let Some(x) = args.leader_address { builder.add_leader_address(x); }
     if let Some(x) = args.resume_key { builder.add_resume_key(x); }
     if let Some(x) = args.message { builder.add_message(x); }
     if let Some(x) = args.core { builder.add_core(x); }
@@ -6186,6 +6190,20 @@ impl<'a> Error<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u16>(Error::VT_CORE, None)}
   }
+  #[inline]
+  pub fn leader_node_id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Error::VT_LEADER_NODE_ID, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn leader_address(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Error::VT_LEADER_ADDRESS, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Error<'_> {
@@ -6199,6 +6217,8 @@ impl ::flatbuffers::Verifiable for Error<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("message", Self::VT_MESSAGE, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("resume_key", Self::VT_RESUME_KEY, false)?
      .visit_field::<u16>("core", Self::VT_CORE, false)?
+     .visit_field::<u64>("leader_node_id", Self::VT_LEADER_NODE_ID, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("leader_address", Self::VT_LEADER_ADDRESS, false)?
      .finish();
     Ok(())
   }
@@ -6209,6 +6229,8 @@ pub struct ErrorArgs<'a> {
     pub message: Option<::flatbuffers::WIPOffset<&'a str>>,
     pub resume_key: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
     pub core: Option<u16>,
+    pub leader_node_id: u64,
+    pub leader_address: Option<::flatbuffers::WIPOffset<&'a str>>,
 }
 impl<'a> Default for ErrorArgs<'a> {
   #[inline]
@@ -6219,6 +6241,8 @@ impl<'a> Default for ErrorArgs<'a> {
       message: None,
       resume_key: None,
       core: None,
+      leader_node_id: 0,
+      leader_address: None,
     }
   }
 }
@@ -6249,6 +6273,14 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ErrorBuilder<'a, 'b, A> {
     self.fbb_.push_slot_always::<u16>(Error::VT_CORE, core);
   }
   #[inline]
+  pub fn add_leader_node_id(&mut self, leader_node_id: u64) {
+    self.fbb_.push_slot::<u64>(Error::VT_LEADER_NODE_ID, leader_node_id, 0);
+  }
+  #[inline]
+  pub fn add_leader_address(&mut self, leader_address: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Error::VT_LEADER_ADDRESS, leader_address);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ErrorBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ErrorBuilder {
@@ -6271,6 +6303,8 @@ impl ::core::fmt::Debug for Error<'_> {
       ds.field("message", &self.message());
       ds.field("resume_key", &self.resume_key());
       ds.field("core", &self.core());
+      ds.field("leader_node_id", &self.leader_node_id());
+      ds.field("leader_address", &self.leader_address());
       ds.finish()
   }
 }
@@ -7092,6 +7126,8 @@ impl<'a> PartitionEntry<'a> {
   pub const VT_LAST_SLOT: ::flatbuffers::VOffsetT = 8;
   pub const VT_CORE: ::flatbuffers::VOffsetT = 10;
   pub const VT_LOG: ::flatbuffers::VOffsetT = 12;
+  pub const VT_REPLICAS: ::flatbuffers::VOffsetT = 14;
+  pub const VT_LEADER_NODE_ID: ::flatbuffers::VOffsetT = 16;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -7100,10 +7136,12 @@ impl<'a> PartitionEntry<'a> {
   #[allow(unused_mut)]
   pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
     _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args PartitionEntryArgs
+    args: &'args PartitionEntryArgs<'args>
   ) -> ::flatbuffers::WIPOffset<PartitionEntry<'bldr>> {
     let mut builder = PartitionEntryBuilder::new(_fbb);
+    builder.add_leader_node_id(args.leader_node_id);
     builder.add_log(args.log);
+    if let Some(x) = args.replicas { builder.add_replicas(x); }
     builder.add_core(args.core);
     builder.add_last_slot(args.last_slot);
     builder.add_first_slot(args.first_slot);
@@ -7147,6 +7185,20 @@ impl<'a> PartitionEntry<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(PartitionEntry::VT_LOG, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn replicas(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(PartitionEntry::VT_REPLICAS, None)}
+  }
+  #[inline]
+  pub fn leader_node_id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(PartitionEntry::VT_LEADER_NODE_ID, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for PartitionEntry<'_> {
@@ -7160,18 +7212,22 @@ impl ::flatbuffers::Verifiable for PartitionEntry<'_> {
      .visit_field::<u16>("last_slot", Self::VT_LAST_SLOT, false)?
      .visit_field::<u16>("core", Self::VT_CORE, false)?
      .visit_field::<u64>("log", Self::VT_LOG, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("replicas", Self::VT_REPLICAS, false)?
+     .visit_field::<u64>("leader_node_id", Self::VT_LEADER_NODE_ID, false)?
      .finish();
     Ok(())
   }
 }
-pub struct PartitionEntryArgs {
+pub struct PartitionEntryArgs<'a> {
     pub partition: u16,
     pub first_slot: u16,
     pub last_slot: u16,
     pub core: u16,
     pub log: u64,
+    pub replicas: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+    pub leader_node_id: u64,
 }
-impl<'a> Default for PartitionEntryArgs {
+impl<'a> Default for PartitionEntryArgs<'a> {
   #[inline]
   fn default() -> Self {
     PartitionEntryArgs {
@@ -7180,6 +7236,8 @@ impl<'a> Default for PartitionEntryArgs {
       last_slot: 0,
       core: 0,
       log: 0,
+      replicas: None,
+      leader_node_id: 0,
     }
   }
 }
@@ -7210,6 +7268,14 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PartitionEntryBuilder<'a, 'b,
     self.fbb_.push_slot::<u64>(PartitionEntry::VT_LOG, log, 0);
   }
   #[inline]
+  pub fn add_replicas(&mut self, replicas: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u64>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PartitionEntry::VT_REPLICAS, replicas);
+  }
+  #[inline]
+  pub fn add_leader_node_id(&mut self, leader_node_id: u64) {
+    self.fbb_.push_slot::<u64>(PartitionEntry::VT_LEADER_NODE_ID, leader_node_id, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PartitionEntryBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     PartitionEntryBuilder {
@@ -7232,6 +7298,8 @@ impl ::core::fmt::Debug for PartitionEntry<'_> {
       ds.field("last_slot", &self.last_slot());
       ds.field("core", &self.core());
       ds.field("log", &self.log());
+      ds.field("replicas", &self.replicas());
+      ds.field("leader_node_id", &self.leader_node_id());
       ds.finish()
   }
 }
@@ -7348,6 +7416,154 @@ impl ::core::fmt::Debug for CoreEntry<'_> {
       ds.finish()
   }
 }
+pub enum NodeEntryOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct NodeEntry<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for NodeEntry<'a> {
+  type Inner = NodeEntry<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> NodeEntry<'a> {
+  pub const VT_NODE_ID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ADDRESS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_IS_THIS_NODE: ::flatbuffers::VOffsetT = 8;
+  pub const VT_CORE_COUNT: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    NodeEntry { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args NodeEntryArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<NodeEntry<'bldr>> {
+    let mut builder = NodeEntryBuilder::new(_fbb);
+    builder.add_node_id(args.node_id);
+    if let Some(x) = args.address { builder.add_address(x); }
+    builder.add_core_count(args.core_count);
+    builder.add_is_this_node(args.is_this_node);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn node_id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(NodeEntry::VT_NODE_ID, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn address(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(NodeEntry::VT_ADDRESS, None).unwrap()}
+  }
+  #[inline]
+  pub fn is_this_node(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(NodeEntry::VT_IS_THIS_NODE, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn core_count(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(NodeEntry::VT_CORE_COUNT, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for NodeEntry<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("node_id", Self::VT_NODE_ID, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("address", Self::VT_ADDRESS, true)?
+     .visit_field::<bool>("is_this_node", Self::VT_IS_THIS_NODE, false)?
+     .visit_field::<u16>("core_count", Self::VT_CORE_COUNT, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct NodeEntryArgs<'a> {
+    pub node_id: u64,
+    pub address: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub is_this_node: bool,
+    pub core_count: u16,
+}
+impl<'a> Default for NodeEntryArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    NodeEntryArgs {
+      node_id: 0,
+      address: None, // required field
+      is_this_node: false,
+      core_count: 0,
+    }
+  }
+}
+
+pub struct NodeEntryBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> NodeEntryBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_node_id(&mut self, node_id: u64) {
+    self.fbb_.push_slot::<u64>(NodeEntry::VT_NODE_ID, node_id, 0);
+  }
+  #[inline]
+  pub fn add_address(&mut self, address: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(NodeEntry::VT_ADDRESS, address);
+  }
+  #[inline]
+  pub fn add_is_this_node(&mut self, is_this_node: bool) {
+    self.fbb_.push_slot::<bool>(NodeEntry::VT_IS_THIS_NODE, is_this_node, false);
+  }
+  #[inline]
+  pub fn add_core_count(&mut self, core_count: u16) {
+    self.fbb_.push_slot::<u16>(NodeEntry::VT_CORE_COUNT, core_count, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> NodeEntryBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    NodeEntryBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<NodeEntry<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, NodeEntry::VT_ADDRESS,"address");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for NodeEntry<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("NodeEntry");
+      ds.field("node_id", &self.node_id());
+      ds.field("address", &self.address());
+      ds.field("is_this_node", &self.is_this_node());
+      ds.field("core_count", &self.core_count());
+      ds.finish()
+  }
+}
 pub enum TopologyOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -7370,6 +7586,7 @@ impl<'a> Topology<'a> {
   pub const VT_SLOT_COUNT: ::flatbuffers::VOffsetT = 10;
   pub const VT_PARTITIONS: ::flatbuffers::VOffsetT = 12;
   pub const VT_CORES: ::flatbuffers::VOffsetT = 14;
+  pub const VT_NODES: ::flatbuffers::VOffsetT = 16;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -7382,6 +7599,7 @@ impl<'a> Topology<'a> {
   ) -> ::flatbuffers::WIPOffset<Topology<'bldr>> {
     let mut builder = TopologyBuilder::new(_fbb);
     builder.add_node_id(args.node_id);
+    if let Some(x) = args.nodes { builder.add_nodes(x); }
     if let Some(x) = args.cores { builder.add_cores(x); }
     if let Some(x) = args.partitions { builder.add_partitions(x); }
     builder.add_map_epoch(args.map_epoch);
@@ -7433,6 +7651,13 @@ impl<'a> Topology<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<CoreEntry>>>>(Topology::VT_CORES, None).unwrap()}
   }
+  #[inline]
+  pub fn nodes(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<NodeEntry<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<NodeEntry>>>>(Topology::VT_NODES, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Topology<'_> {
@@ -7447,6 +7672,7 @@ impl ::flatbuffers::Verifiable for Topology<'_> {
      .visit_field::<u16>("slot_count", Self::VT_SLOT_COUNT, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<PartitionEntry>>>>("partitions", Self::VT_PARTITIONS, true)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<CoreEntry>>>>("cores", Self::VT_CORES, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<NodeEntry>>>>("nodes", Self::VT_NODES, false)?
      .finish();
     Ok(())
   }
@@ -7458,6 +7684,7 @@ pub struct TopologyArgs<'a> {
     pub slot_count: u16,
     pub partitions: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PartitionEntry<'a>>>>>,
     pub cores: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<CoreEntry<'a>>>>>,
+    pub nodes: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<NodeEntry<'a>>>>>,
 }
 impl<'a> Default for TopologyArgs<'a> {
   #[inline]
@@ -7469,6 +7696,7 @@ impl<'a> Default for TopologyArgs<'a> {
       slot_count: 0,
       partitions: None, // required field
       cores: None, // required field
+      nodes: None,
     }
   }
 }
@@ -7503,6 +7731,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TopologyBuilder<'a, 'b, A> {
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Topology::VT_CORES, cores);
   }
   #[inline]
+  pub fn add_nodes(&mut self, nodes: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<NodeEntry<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Topology::VT_NODES, nodes);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TopologyBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     TopologyBuilder {
@@ -7529,6 +7761,7 @@ impl ::core::fmt::Debug for Topology<'_> {
       ds.field("slot_count", &self.slot_count());
       ds.field("partitions", &self.partitions());
       ds.field("cores", &self.cores());
+      ds.field("nodes", &self.nodes());
       ds.finish()
   }
 }

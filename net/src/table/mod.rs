@@ -18,11 +18,11 @@ pub use bind::{Bind, BindReply, encode_empty_reply, encode_ping, encode_status_r
 pub use builder::TableBuilder;
 pub(crate) use builder::{checked_text, cut_text, verified_root};
 pub use counter::counters;
-pub use error_reply::ErrorReply;
+pub use error_reply::{ErrorReply, LeaderHint};
 pub use go_away::GoAway;
 pub use histograms::{Histograms, HistogramsRequest, StageHistogram};
 pub(crate) use scan::ScanEndTable;
 pub use scan::{ScanRelease, ScanRequest};
 pub use status::{CoreStatus, Counter, Status};
-pub use topology::{CoreEntry, PartitionEntry, Topology};
+pub use topology::{CoreEntry, NodeEntry, PartitionEntry, Topology};
 pub use welcome::{Limits, Welcome};

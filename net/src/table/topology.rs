@@ -1,20 +1,22 @@
-//! TOPOLOGY: which partition has which slots, and which core has which partition.
+//! TOPOLOGY: which partition has which slots, which core of the answering node has it, and which nodes have replicas of it.
 
-use flatbuffers::FlatBufferBuilder;
+use std::collections::BTreeMap;
+
+use flatbuffers::{FlatBufferBuilder, Vector, WIPOffset};
 
 use crate::body_error::BodyError;
 use crate::frame::Frame;
 use crate::generated::wire;
 use crate::header::{Flags, ReplyHead};
 use crate::ids::{ClusterId, CoreIndex, MapEpoch, NodeId, PartitionId};
-use crate::limits::{CORE_COUNT_MAX, PARTITION_COUNT_MAX};
+use crate::limits::{ADDRESS_LENGTH_MAX, CORE_COUNT_MAX, NODE_COUNT_MAX, PARTITION_COUNT_MAX, REPLICA_COUNT_MAX};
 use crate::opcode::Opcode;
 use crate::slot::{SLOT_COUNT, Slot};
 use crate::table::TableBuilder;
 use crate::table::builder::verified_root;
 
 /// A partition and where it lives.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartitionEntry {
     /// The partition.
     pub partition: PartitionId,
@@ -22,10 +24,14 @@ pub struct PartitionEntry {
     pub first_slot: Slot,
     /// Its last slot, included.
     pub last_slot: Slot,
-    /// The core that owns it.
+    /// The core that owns it, of the node that answers.
     pub core: CoreIndex,
     /// The log that holds it, for people who look at files.
     pub log: u64,
+    /// The nodes that have a replica of it. Empty from a server that does not replicate.
+    pub replicas: Vec<NodeId>,
+    /// The node that leads it, as far as the one that answers knows.
+    pub leader: Option<NodeId>,
 }
 
 /// A core and how to reach it.
@@ -35,6 +41,19 @@ pub struct CoreEntry {
     pub core: CoreIndex,
     /// Its own TCP port, if it has one; else BIND leads to it.
     pub port: Option<u16>,
+}
+
+/// A node of the cluster and how clients reach it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeEntry {
+    /// The node.
+    pub node_id: NodeId,
+    /// Host and port for clients, for example `10.0.0.1:7600` or `[fd00::1]:7600`.
+    pub address: String,
+    /// Whether it is the node that answers. A cluster behind one address has no better way to say so.
+    pub is_this_node: bool,
+    /// How many cores it has; 0 if the node that answers does not know.
+    pub core_count: u16,
 }
 
 /// The map of a node.
@@ -50,6 +69,8 @@ pub struct Topology {
     pub partitions: Vec<PartitionEntry>,
     /// The cores, in order.
     pub cores: Vec<CoreEntry>,
+    /// The nodes, in order of their ids. Empty from a server that does not replicate.
+    pub nodes: Vec<NodeEntry>,
 }
 
 impl Topology {
@@ -63,13 +84,20 @@ impl Topology {
     /// Appends the reply.
     ///
     /// # Panics
-    /// If there are more partitions or cores than the limits allow.
+    /// If there is more of anything than the limits allow, or if ten thousand partitions have as many different lists of
+    /// replicas, which no frame can hold.
     pub fn encode(&self, head: ReplyHead, tables: &mut TableBuilder, out: &mut Vec<u8>) {
         assert!(self.partitions.len() <= PARTITION_COUNT_MAX, "{} partitions", self.partitions.len());
         assert!(self.cores.len() <= CORE_COUNT_MAX, "{} cores", self.cores.len());
+        assert!(self.nodes.len() <= NODE_COUNT_MAX, "{} nodes", self.nodes.len());
         tables.frame(&head.fields(Flags::NONE), out, |builder| {
-            let partitions: Vec<_> = self.partitions.iter().map(|entry| build_partition(builder, entry)).collect();
+            // Of thousands of partitions many have the same replicas: each list is written once, or a map would not fit.
+            let mut lists = BTreeMap::new();
+            let partitions: Vec<_> =
+                self.partitions.iter().map(|entry| build_partition(builder, entry, &mut lists)).collect();
             let partitions = Some(builder.create_vector(&partitions));
+            let nodes: Vec<_> = self.nodes.iter().map(|entry| build_node(builder, entry)).collect();
+            let nodes = (!nodes.is_empty()).then(|| builder.create_vector(&nodes));
             let cores: Vec<_> = self
                 .cores
                 .iter()
@@ -88,6 +116,7 @@ impl Topology {
                     slot_count: SLOT_COUNT,
                     partitions,
                     cores,
+                    nodes,
                 },
             )
         });
@@ -119,6 +148,8 @@ impl Topology {
                 last_slot: slot(last)?,
                 core: CoreIndex(entry.core()),
                 log: entry.log(),
+                replicas: read_replicas(&entry)?,
+                leader: Some(NodeId(entry.leader_node_id())).filter(|&node_id| node_id != NodeId(0)),
             });
             next = last + 1;
         }
@@ -139,14 +170,55 @@ impl Topology {
             map_epoch: MapEpoch(table.map_epoch()),
             partitions,
             cores,
+            nodes: read_nodes(&table)?,
         })
     }
 }
 
-fn build_partition<'b>(
+fn read_replicas(entry: &wire::PartitionEntry<'_>) -> Result<Vec<NodeId>, BodyError> {
+    let Some(replicas) = entry.replicas() else { return Ok(Vec::new()) };
+    bounded("replicas", replicas.len(), REPLICA_COUNT_MAX)?;
+    Ok(replicas.iter().map(NodeId).collect())
+}
+
+fn read_nodes(table: &wire::Topology<'_>) -> Result<Vec<NodeEntry>, BodyError> {
+    let Some(nodes) = table.nodes() else { return Ok(Vec::new()) };
+    bounded("nodes", nodes.len(), NODE_COUNT_MAX)?;
+    nodes
+        .iter()
+        .map(|entry| {
+            bounded("address of a node", entry.address().len(), ADDRESS_LENGTH_MAX)?;
+            Ok(NodeEntry {
+                node_id: NodeId(entry.node_id()),
+                address: entry.address().to_owned(),
+                is_this_node: entry.is_this_node(),
+                core_count: entry.core_count(),
+            })
+        })
+        .collect()
+}
+
+fn build_node<'b>(builder: &mut FlatBufferBuilder<'b>, entry: &NodeEntry) -> WIPOffset<wire::NodeEntry<'b>> {
+    assert!(entry.address.len() <= ADDRESS_LENGTH_MAX, "an address of {} bytes", entry.address.len());
+    let address = Some(builder.create_string(&entry.address));
+    let NodeEntry { node_id: NodeId(node_id), is_this_node, core_count, .. } = *entry;
+    wire::NodeEntry::create(builder, &wire::NodeEntryArgs { node_id, address, is_this_node, core_count })
+}
+
+/// Lists of replicas that are written already.
+type ReplicaLists<'t, 'b> = BTreeMap<&'t [NodeId], WIPOffset<Vector<'b, u64>>>;
+
+fn build_partition<'t, 'b>(
     builder: &mut FlatBufferBuilder<'b>,
-    entry: &PartitionEntry,
-) -> flatbuffers::WIPOffset<wire::PartitionEntry<'b>> {
+    entry: &'t PartitionEntry,
+    lists: &mut ReplicaLists<'t, 'b>,
+) -> WIPOffset<wire::PartitionEntry<'b>> {
+    assert!(entry.replicas.len() <= REPLICA_COUNT_MAX, "{} replicas", entry.replicas.len());
+    let replicas = (!entry.replicas.is_empty()).then(|| {
+        *lists
+            .entry(&entry.replicas)
+            .or_insert_with(|| builder.create_vector_from_iter(entry.replicas.iter().map(|node_id| node_id.0)))
+    });
     wire::PartitionEntry::create(
         builder,
         &wire::PartitionEntryArgs {
@@ -155,6 +227,8 @@ fn build_partition<'b>(
             last_slot: entry.last_slot.get(),
             core: entry.core.0,
             log: entry.log,
+            replicas,
+            leader_node_id: entry.leader.map_or(0, |node_id| node_id.0),
         },
     )
 }

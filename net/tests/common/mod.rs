@@ -18,9 +18,9 @@ use corelode_net::peer::{
     PeerVoteReply, PeerVoteRequest,
 };
 use corelode_net::table::{
-    Bind, BindReply, CoreEntry, CoreStatus, Counter, ErrorReply, GoAway, Histograms, HistogramsRequest, Limits,
-    PartitionEntry, ScanRelease, ScanRequest, StageHistogram, Status, TableBuilder, Topology, counters,
-    encode_empty_reply, encode_ping, encode_status_request, encode_topology_request,
+    Bind, BindReply, CoreEntry, CoreStatus, Counter, ErrorReply, GoAway, Histograms, HistogramsRequest, LeaderHint,
+    Limits, NodeEntry, PartitionEntry, ScanRelease, ScanRequest, StageHistogram, Status, TableBuilder, Topology,
+    counters, encode_empty_reply, encode_ping, encode_status_request, encode_topology_request,
 };
 use corelode_net::{
     BootId, ClusterId, CoreIndex, ErrorCode, Frame, FrameReader, Incarnation, LogIndex, LogPosition, MapEpoch, NodeId,
@@ -96,6 +96,8 @@ pub fn topology() -> Topology {
         last_slot: slot(last),
         core: CoreIndex(core),
         log: u64::from(core),
+        replicas: Vec::new(),
+        leader: None,
     };
     Topology {
         cluster_id: CLUSTER,
@@ -103,7 +105,29 @@ pub fn topology() -> Topology {
         map_epoch: MapEpoch(8),
         partitions: vec![entry(0, 0, 8_191, 0), entry(1, 8_192, 16_383, 1)],
         cores: vec![CoreEntry { core: CoreIndex(0), port: Some(7601) }, CoreEntry { core: CoreIndex(1), port: None }],
+        nodes: Vec::new(),
     }
+}
+
+/// The same map of a server that replicates: three nodes, and a leader of one partition.
+pub fn replicated_topology() -> Topology {
+    let node = |node_id, address: &str, is_this_node, core_count| NodeEntry {
+        node_id: NodeId(node_id),
+        address: address.to_owned(),
+        is_this_node,
+        core_count,
+    };
+    let mut topology = topology();
+    for partition in &mut topology.partitions {
+        partition.replicas = [1, 2, 3].map(NodeId).to_vec();
+    }
+    topology.partitions[1].leader = Some(NodeId(2));
+    topology.nodes = vec![
+        node(1, "10.0.0.1:7600", false, 4),
+        node(2, "[fd00::2]:7600", false, 0),
+        node(3, "three.example:7600", true, 2),
+    ];
+    topology
 }
 
 pub fn status() -> Status {
@@ -138,6 +162,11 @@ pub fn error_reply() -> ErrorReply<'static> {
         core: Some(CoreIndex(0)),
         ..ErrorReply::with_message(ErrorCode::SnapshotExpired, "Gone.")
     }
+}
+
+pub fn not_leader() -> ErrorReply<'static> {
+    let leader = Some(LeaderHint { node_id: NodeId(2), address: "[fd00::2]:7600" });
+    ErrorReply { leader, ..ErrorReply::with_message(ErrorCode::NotLeader, "Elsewhere.") }
 }
 
 pub fn peer_hello() -> PeerHello<'static> {
@@ -275,11 +304,17 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     add("BIND reply", &mut |out| BindReply { core: CoreIndex(1) }.encode(reply_to(Opcode::Bind, 0), tables, out));
     add("TOPOLOGY", &mut |out| encode_topology_request(HEAD, out));
     add("TOPOLOGY reply", &mut |out| topology().encode(reply_to(Opcode::Topology, 0), tables, out));
+    add("TOPOLOGY reply, replicated", &mut |out| {
+        replicated_topology().encode(reply_to(Opcode::Topology, 0), tables, out);
+    });
     add("STATUS", &mut |out| encode_status_request(HEAD, out));
     add("STATUS reply", &mut |out| status().encode(reply_to(Opcode::Status, 0), tables, out));
     add("HISTOGRAMS", &mut |out| HistogramsRequest { core: CoreIndex(1), operation: "get" }.encode(HEAD, tables, out));
     add("HISTOGRAMS reply", &mut |out| histograms().encode(reply_to(Opcode::Histograms, 0), tables, out));
     add("error of a SCAN", &mut |out| error_reply().encode(reply_to(Opcode::Scan, 5), tables, out));
+    add("error of a PUT, not the leader", &mut |out| {
+        not_leader().encode(reply_to(Opcode::Put, slot().get()), tables, out);
+    });
     add("CONNECTION_ERROR", &mut |out| {
         ErrorReply::new(ErrorCode::Malformed).encode_for_connection(MapEpoch(8), tables, out);
     });

@@ -28,6 +28,8 @@ impl<E: Environment> Shard<E> {
                 last_slot: slot(slots.last),
                 core: CoreIndex(owner.0),
                 log: self.config.logs[usize::from(owner.0)],
+                replicas: Vec::new(),
+                leader: None,
             }
         });
         let cores = (0..map.cores())
@@ -38,6 +40,7 @@ impl<E: Environment> Shard<E> {
             map_epoch: self.config.map_epoch,
             partitions: partitions.collect(),
             cores: cores.collect(),
+            nodes: Vec::new(),
         };
         self.answer(client, |tables, output| topology.encode(client.head, tables, output));
     }
