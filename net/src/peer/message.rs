@@ -207,6 +207,7 @@ pub enum PeerMessage<'a> {
 
 impl<'a> PeerMessage<'a> {
     /// Cuts a message off the front. The entries of an Append are not looked at: see [`PeerEntries::check`].
+    #[inline]
     pub(crate) fn split(bytes: &'a [u8]) -> Result<(PartitionId, Self, &'a [u8]), BodyError> {
         let (head, rest) = split_struct::<MESSAGE_HEAD_SIZE_BYTES>(bytes)?;
         let (content, rest) = split_bytes(rest, u32_at(head, 4) as usize)?;
@@ -379,6 +380,7 @@ pub struct PeerEntries<'a> {
 impl PeerEntries<'_> {
     /// Whether every entry is whole, of a term between that of the entry before it and the leader's, and the bytes that
     /// its sender meant, and whether nothing follows the last.
+    #[inline]
     pub(crate) fn check(&self, append: &PeerAppend) -> Result<(), BodyError> {
         number("index", append.previous.index.0.saturating_add(self.remaining as u64))?;
         let mut term_min = append.previous.term;
