@@ -1,9 +1,11 @@
 //! A node: opens the data directory, starts a thread for each core, waits for the word to stop, and stops in order.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use corelode_engine::data_directory::{DataDirectory, OpenOptions, open_data_directory};
 use corelode_engine::env::LogMode;
@@ -318,18 +320,33 @@ fn pin_to(processor: usize) {
     }
 }
 
-/// One listener for each core on the same port.
+/// Listens, and waits a moment if the address is in use: a process that was killed just now may not have let go of it.
 fn listen(options: &NodeOptions) -> Result<Vec<std::net::TcpListener>> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let started = Instant::now();
+    loop {
+        match listen_once(options) {
+            Ok(listeners) => return Ok(listeners),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && started.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(listen_error(options.listen, &error)),
+        }
+    }
+}
+
+/// One listener for each core on the same port.
+fn listen_once(options: &NodeOptions) -> io::Result<Vec<std::net::TcpListener>> {
     let shares_port = options.cores > 1;
     let mut address = options.listen;
     let mut listeners = Vec::new();
     if shares_port && address.port() != 0 {
         // A port that is shared could be shared with a stranger, too: make sure that nobody has it.
-        drop(socket::listen(address, false).map_err(|error| listen_error(address, &error))?);
+        drop(socket::listen(address, false)?);
     }
     for _ in 0..options.cores {
-        let listener = socket::listen(address, shares_port).map_err(|error| listen_error(address, &error))?;
-        address = listener.local_addr().map_err(|error| listen_error(address, &error))?;
+        let listener = socket::listen(address, shares_port)?;
+        address = listener.local_addr()?;
         listeners.push(listener);
     }
     Ok(listeners)

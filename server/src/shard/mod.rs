@@ -50,7 +50,7 @@ use crate::replication::Replication;
 pub use connection::{ConnectionId, ConnectionLimits};
 pub use map::PartitionMap;
 pub use operation::{
-    BatchId, ClientReply, Core, Failure, ForwardToken, Operation, OperationResult, ReadLevel, ReplyTo, Request,
+    BatchId, ClientReply, Core, Failure, ForwardToken, Leader, Operation, OperationResult, ReadLevel, ReplyTo, Request,
     ScanPageRequest, ScanPageResult, ScannedRow,
 };
 pub use slab::SlabKey;

@@ -234,18 +234,29 @@ pub struct Failure {
     pub message: Option<String>,
     /// Where a scan goes on whose snapshot is gone; empty for other failures.
     pub resume_key: Vec<u8>,
+    /// Who leads the partition, where another node does.
+    pub leader: Option<Leader>,
+}
+
+/// A node that leads a partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leader {
+    /// The node.
+    pub node: corelode_raft::NodeId,
+    /// Where it listens.
+    pub address: std::net::SocketAddr,
 }
 
 impl Failure {
     /// A failure that says more than its code's sentence does.
     pub fn with_message(code: ErrorCode, message: String) -> Self {
-        Self { code, message: Some(message), resume_key: Vec::new() }
+        Self { code, message: Some(message), resume_key: Vec::new(), leader: None }
     }
 }
 
 impl From<ErrorCode> for Failure {
     fn from(code: ErrorCode) -> Self {
-        Self { code, message: None, resume_key: Vec::new() }
+        Self { code, message: None, resume_key: Vec::new(), leader: None }
     }
 }
 

@@ -9,7 +9,7 @@ use corelode_net::peer::{PeerMessage, PeerTurn, PeerTurnWriter};
 use corelode_net::{BootId, ErrorCode, MapEpoch, RequestHead, RequestId};
 use corelode_raft::{Accepted, Input, LogIndex, Message, NodeId, Output, Time};
 
-use super::{Failure, Operation, OperationResult, ReadLevel, ReplyTo, Request, Shard};
+use super::{Failure, Leader, Operation, OperationResult, ReadLevel, ReplyTo, Request, Shard};
 use crate::replication::group::Group;
 use crate::replication::link::{Heard, Link, LinkState};
 use crate::replication::{Replication, translation};
@@ -60,18 +60,13 @@ impl<E: Environment> Shard<E> {
     fn not_leader(&self, partition: PartitionId) -> Failure {
         let Some(replication) = &self.replication else { return ErrorCode::NotLeader.into() };
         let leader = replication.groups.get(&partition).and_then(|group| group.leader());
-        let nodes = &replication.cluster.nodes;
-        match leader.filter(|leader| *leader != replication.cluster.node) {
-            Some(leader) => {
-                let address = nodes.get(&leader).map_or(String::new(), |address| format!(" at {address}"));
-                let message = format!("node {leader}{address} leads partition {partition}");
-                Failure::with_message(ErrorCode::NotLeader, message)
-            }
-            None => {
-                let message = format!("no leader of partition {partition} is known here");
-                Failure::with_message(ErrorCode::NotLeader, message)
-            }
-        }
+        let other = leader.filter(|leader| *leader != replication.cluster.node);
+        let known = other.and_then(|node| Some(Leader { node, address: *replication.cluster.nodes.get(&node)? }));
+        let message = match known {
+            Some(Leader { node, address }) => format!("node {node} at {address} leads partition {partition}"),
+            None => format!("no leader of partition {partition} is known here"),
+        };
+        Failure { leader: known, ..Failure::with_message(ErrorCode::NotLeader, message) }
     }
 
     /// A write was proposed: its group has to be looked at.

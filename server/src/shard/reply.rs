@@ -2,8 +2,8 @@
 
 use corelode_engine::env::Environment;
 use corelode_net::body::{Found, GetReply, Receipt, ScanPageWriter, ScanRow, Value, WriteReply};
-use corelode_net::table::{ErrorReply, TableBuilder};
-use corelode_net::{ErrorCode, ReplyHead, Revision, SnapshotToken};
+use corelode_net::table::{ErrorReply, LeaderHint, TableBuilder};
+use corelode_net::{ErrorCode, NodeId, ReplyHead, Revision, SnapshotToken};
 
 use super::execute::durability_on_wire;
 use super::stages::Arrival;
@@ -153,7 +153,9 @@ fn encode_result(head: ReplyHead, result: &OperationResult<&[u8]>, tables: &mut 
                 Some(message) => ErrorReply::with_message(failure.code, message),
                 None => ErrorReply::new(failure.code),
             };
-            ErrorReply { resume_key: &failure.resume_key, ..error }.encode(head, tables, output);
+            let address = failure.leader.map_or(String::new(), |leader| leader.address.to_string());
+            let leader = failure.leader.map(|leader| LeaderHint { node_id: NodeId(leader.node.0), address: &address });
+            ErrorReply { resume_key: &failure.resume_key, leader, ..error }.encode(head, tables, output);
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use corelode_engine::env::Environment;
 use corelode_net::table::{
-    CoreEntry, CoreStatus, Counter, Histograms, PartitionEntry, Status, Topology, counters as names,
+    CoreEntry, CoreStatus, Counter, Histograms, NodeEntry, PartitionEntry, Status, Topology, counters as names,
 };
-use corelode_net::{CoreIndex, PartitionId, Slot};
+use corelode_net::{CoreIndex, NodeId, PartitionId, Slot};
 
 use super::{ClientReply, Core, ForwardToken, Shard};
 use crate::message::Message;
@@ -28,8 +28,8 @@ impl<E: Environment> Shard<E> {
                 last_slot: slot(slots.last),
                 core: CoreIndex(owner.0),
                 log: self.config.logs[usize::from(owner.0)],
-                replicas: Vec::new(),
-                leader: None,
+                replicas: self.replicas_of(partition),
+                leader: self.leader_of(partition),
             }
         });
         let cores = (0..map.cores())
@@ -40,9 +40,32 @@ impl<E: Environment> Shard<E> {
             map_epoch: self.config.map_epoch,
             partitions: partitions.collect(),
             cores: cores.collect(),
-            nodes: Vec::new(),
+            nodes: self.nodes(),
         };
         self.answer(client, |tables, output| topology.encode(client.head, tables, output));
+    }
+
+    fn nodes(&self) -> Vec<NodeEntry> {
+        let Some(replication) = &self.replication else { return Vec::new() };
+        let entry = |(node, address): (&corelode_raft::NodeId, &std::net::SocketAddr)| NodeEntry {
+            node_id: NodeId(node.0),
+            address: address.to_string(),
+            is_this_node: *node == replication.cluster.node,
+            // Nodes with another number of cores do not take part.
+            core_count: self.config.map.cores(),
+        };
+        replication.cluster.nodes.iter().map(entry).collect()
+    }
+
+    fn replicas_of(&self, partition: corelode_engine::ids::PartitionId) -> Vec<NodeId> {
+        let replicas = self.replication.iter().flat_map(|replication| replication.cluster.replicas(partition));
+        replicas.map(|node| NodeId(node.0)).collect()
+    }
+
+    /// The leader of a partition, if this core has a replica of it and knows.
+    fn leader_of(&self, partition: corelode_engine::ids::PartitionId) -> Option<NodeId> {
+        let group = self.replication.as_ref()?.groups.get(&partition)?;
+        group.leader().map(|node| NodeId(node.0))
     }
 
     pub(super) fn gather_status(&mut self, client: ClientReply) {
