@@ -184,7 +184,7 @@ impl Node {
                 tracing::info!("stopping: finishing what is under way");
                 self.stop_cores();
             }
-            match self.ended.recv_timeout(std::time::Duration::from_millis(20)) {
+            match self.ended.recv_timeout(Duration::from_millis(20)) {
                 Ok((core, result)) => {
                     running -= 1;
                     if let Err(error) = result {
@@ -229,7 +229,7 @@ fn start_maintenance(core: Core, sender: Sender<Message<E>>) -> Result<Maintenan
         while let Err(back) = sender.push(message) {
             message = back;
             sender.flush();
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
         sender.flush();
     };
@@ -352,7 +352,7 @@ fn listen_once(options: &NodeOptions) -> io::Result<Vec<std::net::TcpListener>> 
     Ok(listeners)
 }
 
-fn listen_error(address: SocketAddr, error: &std::io::Error) -> Error {
+fn listen_error(address: SocketAddr, error: &io::Error) -> Error {
     Error::Mismatch {
         path: address.to_string().into(),
         message: format!(

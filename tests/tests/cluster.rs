@@ -39,7 +39,7 @@ fn nothing_is_acknowledged_without_a_majority_and_service_returns_with_it() {
     cluster.kill(1);
     let alone = cluster.server(2).address();
     let options = corelode_client::Options::from_addresses(vec![alone.to_string()]);
-    let client = corelode_client::blocking::Client::new(options.with_timeout(std::time::Duration::from_secs(3)));
+    let client = corelode_client::blocking::Client::new(options.with_timeout(std::time::Duration::from_millis(500)));
     let client = client.expect("a client starts");
     for number in 0..4 {
         assert!(client.put(&key(number), b"never").is_err(), "a write without a majority");
