@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use corelode_client::blocking::Client;
-use corelode_client::{Error, ErrorCode, Options};
+use corelode_client::{Error, ErrorCode, Options, WriteOptions};
 
 use crate::server::{Server, ServerOptions};
 
@@ -115,6 +115,15 @@ impl Cluster {
     /// If the cluster does not serve it in time, or a node answers what no node should.
     pub fn put(&self, key: &[u8], value: &[u8]) {
         self.on_leader(|client| client.put(key, value).map(drop));
+    }
+
+    /// As [`put`](Self::put), for a time.
+    ///
+    /// # Panics
+    /// As [`put`](Self::put).
+    pub fn put_for(&self, key: &[u8], value: &[u8], time: Duration) {
+        let options = WriteOptions { ttl: Some(time), ..WriteOptions::default() };
+        self.on_leader(|client| client.put_with(key, value, options).map(drop));
     }
 
     /// Reads a key on whichever node leads its partition.

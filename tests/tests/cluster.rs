@@ -75,3 +75,26 @@ fn a_node_that_belongs_elsewhere_is_refused_and_the_others_serve_on() {
     assert_eq!(cluster.get(b"key"), Some(b"2".to_vec()));
     cluster.terminate();
 }
+
+#[test]
+fn a_value_expires_once_and_for_all_nodes() {
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let mut cluster = Cluster::start(scratch.path(), 1, 4);
+    for number in 0..4 {
+        cluster.put_for(&key(number), b"for a while", std::time::Duration::from_millis(300));
+        let started = std::time::Instant::now();
+        // Nobody writes any more: the leader has to notice by itself.
+        while cluster.get(&key(number)).is_some() {
+            assert!(started.elapsed() < std::time::Duration::from_secs(20), "key {number} is still there");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+    for node in 0..3 {
+        cluster.kill(node);
+        for number in 0..4 {
+            assert_eq!(cluster.get(&key(number)), None, "after node {} was killed", node + 1);
+        }
+        cluster.restart(node);
+    }
+    cluster.terminate();
+}

@@ -83,6 +83,8 @@ pub struct Store<E: Environment> {
     jobs: VecDeque<Job<E>>,
     /// Partitions with an entry being built.
     dirty: Vec<PartitionId>,
+    /// Partitions with entries that were closed and have no place in the log yet.
+    sealed: Vec<PartitionId>,
     /// What is durable of what somebody asked to be told of.
     stored_tokens: Vec<(PartitionId, u64)>,
     /// Memory of all memtables, active and frozen, bytes.
@@ -123,6 +125,7 @@ impl<E: Environment> Store<E> {
             partitions,
             jobs: VecDeque::new(),
             dirty: Vec::new(),
+            sealed: Vec::new(),
             stored_tokens: Vec::new(),
             memtable_bytes,
             compactions_running: 0,
@@ -216,6 +219,9 @@ impl<E: Environment> Store<E> {
         for id in std::mem::take(&mut self.dirty) {
             let partition = self.partitions.get_mut(&id).expect("dirty partitions are owned");
             account(&mut self.memtable_bytes, partition, |partition| partition.seal(&mut self.log, outcomes));
+            if partition.first_sealed().is_some() {
+                self.sealed.push(id);
+            }
         }
     }
 

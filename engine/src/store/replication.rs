@@ -24,6 +24,11 @@ impl<E: Environment> Store<E> {
         self.partitions.get_mut(&partition).expect("this core owns the partition")
     }
 
+    /// Partitions with entries that were [closed](Self::seal) since this was asked last, and that consensus is to give a place.
+    pub fn take_sealed(&mut self) -> Vec<PartitionId> {
+        std::mem::take(&mut self.sealed)
+    }
+
     /// The length of the first entry of a partition that was closed and has no place yet, bytes.
     #[must_use]
     pub fn first_sealed(&self, partition: PartitionId) -> Option<usize> {

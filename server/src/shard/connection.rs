@@ -116,6 +116,11 @@ impl Connection {
             && self.output.len() + self.output_in_flight < limits.output_bytes_max
     }
 
+    /// Whether a core of another node is at the other end.
+    pub(crate) fn is_of_node(&self) -> bool {
+        self.peer_node.is_some() || matches!(self.stage, Stage::Dialled(_))
+    }
+
     /// Whether the client has not taken all of its answers yet.
     pub(crate) fn has_output(&self) -> bool {
         !self.output.is_empty() || self.output_in_flight > 0

@@ -159,7 +159,6 @@ impl<E: Environment> Shard<E> {
         let Ok(proposal) = self.store.propose(request.partition, &write, durability, self.now.wall_ms) else {
             return false;
         };
-        self.note_proposal(request.partition);
         match write.change {
             WriteChange::Put { .. } => self.counters.puts += 1,
             WriteChange::Delete => self.counters.deletes += 1,

@@ -235,12 +235,15 @@ impl<E: Environment> Shard<E> {
             if matches!(connection.stage, Stage::Closing | Stage::Moving { .. }) {
                 break;
             }
-            if !connection.has_room(&limits) {
+            // What other nodes say lets requests end: it must not wait until some have.
+            let is_of_node = connection.is_of_node();
+            if !is_of_node && !connection.has_room(&limits) {
                 connection.is_paused = true;
                 break;
             }
             let is_output_full = self.output_bytes >= self.config.limits.output_bytes_max && connection.has_output();
-            if is_output_full || self.bytes_in_flight >= self.config.limits.bytes_in_flight_max {
+            let is_full = is_output_full || self.bytes_in_flight >= self.config.limits.bytes_in_flight_max;
+            if is_full && !is_of_node {
                 connection.is_paused = true;
                 self.stalled.push(id);
                 break;

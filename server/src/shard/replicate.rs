@@ -69,13 +69,6 @@ impl<E: Environment> Shard<E> {
         Failure { leader: known, ..Failure::with_message(ErrorCode::NotLeader, message) }
     }
 
-    /// A write was proposed: its group has to be looked at.
-    pub(super) fn note_proposal(&mut self, partition: PartitionId) {
-        if let Some(replication) = &mut self.replication {
-            replication.activate(partition);
-        }
-    }
-
     /// Entries that were proposed here and will never be committed: whoever waits for them may try again elsewhere.
     fn fail_proposals(&mut self, partition: PartitionId, entries: &[ProposedEntry]) {
         let mut waiters = Vec::new();
@@ -196,6 +189,9 @@ impl<E: Environment> Shard<E> {
             replication.activate(partition);
         }
         self.notice_silence(&mut replication);
+        for partition in self.store.take_sealed() {
+            replication.activate(partition);
+        }
         let mut outgoing = Outgoing::new();
         let mut output = Output::default();
         for partition in replication.take_active() {
