@@ -312,7 +312,8 @@ impl<E: Environment> Tree<E> {
 
     /// All rows of the tree, the newest memtable first.
     fn merged(&self) -> MergeCursor<'_, E> {
-        let mut inputs: Vec<Input<'_, E>> = vec![Input::memtable(self.active.rows())];
+        let mut inputs = Vec::with_capacity(1 + self.frozen.len() + self.levels[0].len() + LEVEL_COUNT);
+        inputs.push(Input::memtable(self.active.rows()));
         inputs.extend(self.frozen.iter().map(|frozen| Input::memtable(frozen.memtable.rows())));
         inputs.extend(self.levels[0].iter().map(Input::table));
         inputs.extend(self.levels[1..].iter().filter(|level| !level.is_empty()).map(|level| Input::level(level)));

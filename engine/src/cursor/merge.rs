@@ -20,8 +20,9 @@ pub(crate) enum Input<'a, E: Environment> {
 }
 
 impl<'a, E: Environment> Input<'a, E> {
+    /// A memtable. It stands nowhere before the merge goes somewhere.
     pub(crate) fn memtable(rows: Rows<'a>) -> Self {
-        Self::Memtable { rows, at: rows.first() }
+        Self::Memtable { rows, at: None }
     }
 
     pub(crate) fn table(view: &Rc<TableView<E>>) -> Self {
@@ -119,6 +120,11 @@ impl<'a, E: Environment> MergeCursor<'a, E> {
 
     /// Goes to the first row of all. The inputs are new.
     pub(crate) fn seek_to_first(&mut self, source: &mut impl BlockSource<E>) -> Result<(), Stop<E::File>> {
+        for input in &mut self.inputs {
+            if let Input::Memtable { rows, at } = input {
+                *at = rows.first();
+            }
+        }
         self.place_moved(source)
     }
 
