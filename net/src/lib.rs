@@ -8,7 +8,7 @@
 //! - [`body`] has the fixed layouts of the hot path; [`table`] the FlatBuffers of everything that evolves.
 //! - [`peer`] has what nodes say to each other.
 //! - [`handshake`] has a state machine for either end.
-//! - [`slot_of`] says where a key belongs.
+//! - [`slot_of`] says where a key belongs; [`ScanMerge`] reads keys in order although they are spread over partitions.
 //!
 //! ```
 //! use corelode_net::body::{Durability, PutRequest, Value};
@@ -52,6 +52,7 @@ mod layout_tests;
 pub mod limits;
 mod opcode;
 pub mod peer;
+mod scan_merge;
 mod slot;
 pub mod table;
 
@@ -66,4 +67,5 @@ pub use ids::{
     RequestIds, Revision, Round, SnapshotToken, Term,
 };
 pub use opcode::{Opcode, Role};
+pub use scan_merge::{ScanMerge, first_page_rows};
 pub use slot::{SLOT_COUNT, Slot, crc16_xmodem, hash_tag, slot_of};
