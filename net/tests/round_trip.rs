@@ -174,7 +174,7 @@ proptest! {
     #[test]
     fn scan(
         keys in (vec(any::<u8>(), 0..20), vec(any::<u8>(), 0..20), vec(any::<u8>(), 0..20)),
-        numbers in any::<(u16, u32, u32, bool, u64, u64)>(),
+        numbers in any::<(u16, u32, u32, bool, u64, u64, bool)>(),
         level in level(),
         operations in operations(),
         is_done: bool,
@@ -190,6 +190,7 @@ proptest! {
             level,
             revision: Revision(numbers.4),
             snapshot: SnapshotToken(numbers.5),
+            is_single_page: numbers.6,
         };
         let mut tables = TableBuilder::new();
         let mut out = Vec::new();

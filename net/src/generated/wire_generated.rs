@@ -6655,6 +6655,7 @@ impl<'a> ScanRequest<'a> {
   pub const VT_LEVEL: ::flatbuffers::VOffsetT = 16;
   pub const VT_REVISION: ::flatbuffers::VOffsetT = 18;
   pub const VT_SNAPSHOT: ::flatbuffers::VOffsetT = 20;
+  pub const VT_SINGLE_PAGE: ::flatbuffers::VOffsetT = 22;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -6673,6 +6674,7 @@ impl<'a> ScanRequest<'a> {
     if let Some(x) = args.prefix { builder.add_prefix(x); }
     if let Some(x) = args.end { builder.add_end(x); }
     if let Some(x) = args.start { builder.add_start(x); }
+    builder.add_single_page(args.single_page);
     builder.add_level(args.level);
     builder.add_keys_only(args.keys_only);
     builder.finish()
@@ -6742,6 +6744,13 @@ impl<'a> ScanRequest<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(ScanRequest::VT_SNAPSHOT, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn single_page(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(ScanRequest::VT_SINGLE_PAGE, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for ScanRequest<'_> {
@@ -6759,6 +6768,7 @@ impl ::flatbuffers::Verifiable for ScanRequest<'_> {
      .visit_field::<u8>("level", Self::VT_LEVEL, false)?
      .visit_field::<u64>("revision", Self::VT_REVISION, false)?
      .visit_field::<u64>("snapshot", Self::VT_SNAPSHOT, false)?
+     .visit_field::<bool>("single_page", Self::VT_SINGLE_PAGE, false)?
      .finish();
     Ok(())
   }
@@ -6773,6 +6783,7 @@ pub struct ScanRequestArgs<'a> {
     pub level: u8,
     pub revision: u64,
     pub snapshot: u64,
+    pub single_page: bool,
 }
 impl<'a> Default for ScanRequestArgs<'a> {
   #[inline]
@@ -6787,6 +6798,7 @@ impl<'a> Default for ScanRequestArgs<'a> {
       level: 0,
       revision: 0,
       snapshot: 0,
+      single_page: false,
     }
   }
 }
@@ -6833,6 +6845,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ScanRequestBuilder<'a, 'b, A>
     self.fbb_.push_slot::<u64>(ScanRequest::VT_SNAPSHOT, snapshot, 0);
   }
   #[inline]
+  pub fn add_single_page(&mut self, single_page: bool) {
+    self.fbb_.push_slot::<bool>(ScanRequest::VT_SINGLE_PAGE, single_page, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ScanRequestBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ScanRequestBuilder {
@@ -6859,6 +6875,7 @@ impl ::core::fmt::Debug for ScanRequest<'_> {
       ds.field("level", &self.level());
       ds.field("revision", &self.revision());
       ds.field("snapshot", &self.snapshot());
+      ds.field("single_page", &self.single_page());
       ds.finish()
   }
 }

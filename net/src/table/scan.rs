@@ -39,6 +39,9 @@ pub struct ScanRequest<'a> {
     pub revision: Revision,
     /// The snapshot that the page before named; zero for none.
     pub snapshot: SnapshotToken,
+    /// Whether the page is likely to be the only one: the server then holds no snapshot behind it. Where a further page is needed all the same the
+    /// scan begins anew, at a newer revision.
+    pub is_single_page: bool,
 }
 
 impl<'a> ScanRequest<'a> {
@@ -56,6 +59,7 @@ impl<'a> ScanRequest<'a> {
             level: ReadLevel::Linearizable,
             revision: Revision(0),
             snapshot: SnapshotToken(0),
+            is_single_page: false,
         }
     }
 
@@ -83,6 +87,7 @@ impl<'a> ScanRequest<'a> {
                     level: self.level as u8,
                     revision: self.revision.0,
                     snapshot: self.snapshot.0,
+                    single_page: self.is_single_page,
                 },
             )
         });
@@ -110,6 +115,7 @@ impl<'a> ScanRequest<'a> {
             level: ReadLevel::from_wire(table.level())?,
             revision: Revision(table.revision()),
             snapshot: SnapshotToken(table.snapshot()),
+            is_single_page: table.single_page(),
         })
     }
 

@@ -85,6 +85,7 @@ pub fn scan() -> ScanRequest<'static> {
         level: ReadLevel::Local,
         revision: Revision(11),
         snapshot: SnapshotToken(12),
+        is_single_page: false,
     }
 }
 

@@ -549,6 +549,7 @@ fn page_request(request: &ScanRequest<'_>) -> ScanPageRequest {
         level: read_level(request.level),
         snapshot: request.snapshot.0,
         revision: Revision(request.revision.0),
+        is_single: request.is_single_page,
     }
 }
 

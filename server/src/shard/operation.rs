@@ -80,6 +80,8 @@ pub struct ScanPageRequest {
     pub snapshot: u64,
     /// The revision that the snapshot is of, as its first page told; zero for a new one.
     pub revision: Revision,
+    /// Whether no snapshot is to be held behind the page.
+    pub is_single: bool,
 }
 
 impl<B: AsRef<[u8]>> Operation<B> {
@@ -267,27 +269,47 @@ pub struct ScanPageResult {
     pub revision: Revision,
     /// The snapshot that the next page goes on with; zero once the scan is done.
     pub snapshot: u64,
-    /// The rows in key order.
+    /// The rows in key order; their keys and values stand in `bytes` in the same order.
     pub rows: Vec<ScannedRow>,
+    /// Key and value of each row.
+    pub bytes: Vec<u8>,
     /// Where the next page starts; empty once the scan is done.
     pub resume_key: Vec<u8>,
     /// Whether the range is exhausted.
     pub is_done: bool,
 }
 
-/// A row of a page.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What is known of a row of a page beside its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ScannedRow {
-    /// The key.
-    pub key: Vec<u8>,
-    /// The value; empty if only keys were asked for.
-    pub value: Vec<u8>,
+    /// Bytes of its key.
+    pub key_length: usize,
+    /// Bytes of its value; none if only keys were asked for.
+    pub value_length: usize,
     /// The writer's checksum of the value.
     pub value_crc: u32,
     /// The revision that wrote it.
     pub revision: Revision,
     /// When it stops being visible, log time in milliseconds; 0 for never.
     pub deadline_ms: u64,
+}
+
+impl ScanPageResult {
+    /// Each row with its key and its value.
+    pub fn rows(&self) -> impl Iterator<Item = (&ScannedRow, &[u8], &[u8])> {
+        let mut rest = self.bytes.as_slice();
+        self.rows.iter().map(move |row| {
+            let (key, behind) = rest.split_at(row.key_length);
+            let (value, behind) = behind.split_at(row.value_length);
+            rest = behind;
+            (row, key, value)
+        })
+    }
+
+    /// The memory that the page takes while it waits.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len() + self.rows.len() * size_of::<ScannedRow>() + self.resume_key.len()
+    }
 }
 
 impl OperationResult<Vec<u8>> {

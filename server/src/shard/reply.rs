@@ -101,7 +101,7 @@ impl<E: Environment> Shard<E> {
         const VALUE_BYTES_MAX: usize = 32 * 1024 * 1024;
         let length = match &result {
             OperationResult::Found { value, .. } => value.len(),
-            OperationResult::Page(page) => page.rows.iter().map(|row| row.key.len() + row.value.len()).sum(),
+            OperationResult::Page(page) => page.size_bytes(),
             _ => 0,
         };
         let waiting = &mut self.outbox_value_bytes[usize::from(core.0)];
@@ -163,11 +163,11 @@ fn encode_result(head: ReplyHead, result: &OperationResult<&[u8]>, tables: &mut 
 fn encode_page(head: ReplyHead, page: &ScanPageResult, tables: &mut TableBuilder, output: &mut Vec<u8>) {
     let mut writer = ScanPageWriter::begin(output, head, 0, 0);
     let mut resume_key = (!page.is_done).then_some(page.resume_key.as_slice());
-    for row in &page.rows {
-        let value = Value { bytes: &row.value, crc: row.value_crc };
+    for (row, key, bytes) in page.rows() {
+        let value = Value { bytes, crc: row.value_crc };
         let revision = Revision(row.revision.0);
-        if !writer.push(&ScanRow { key: &row.key, revision, deadline_ms: row.deadline_ms, value }) {
-            resume_key = Some(&row.key);
+        if !writer.push(&ScanRow { key, revision, deadline_ms: row.deadline_ms, value }) {
+            resume_key = Some(key);
             break;
         }
     }

@@ -4,6 +4,7 @@
 //! the next goes on. One that needs a block which is not at hand is sent with the rows it has, or goes on when the block is there.
 
 use corelode_engine::env::Environment;
+use corelode_engine::ids::PartitionId;
 use corelode_engine::partition::SnapshotId;
 use corelode_engine::row::Keyspace;
 use corelode_engine::tree::{ReadOptions, Walk};
@@ -19,28 +20,31 @@ const ROWS_WALKED_MAX: usize = 8_192;
 
 impl<E: Environment> Shard<E> {
     pub(super) fn scan(&mut self, request: Request, page: ScanPageRequest) {
-        let (snapshot, point) = match page.snapshot {
-            0 => self.store.hold_snapshot(request.partition, self.now.wall_ms),
+        let partition = self.store.partition(request.partition).expect("owned partitions are executed here");
+        let (now, is_all_durable) = (partition.read_point(), partition.is_all_durable());
+        // A new snapshot is held once something is to be read at it after this turn: most pages are read at once, and many are the last.
+        let point = match page.snapshot {
+            0 => now,
             token => {
-                let id = SnapshotId(token);
-                let point = self.store.use_snapshot(request.partition, id, self.now.wall_ms);
+                let point = self.store.use_snapshot(request.partition, SnapshotId(token), self.now.wall_ms);
                 // A process that was started anew counts its snapshots anew, so that only the revision tells them apart.
                 let Some(point) = point.filter(|point| point.revision == page.revision) else {
                     let failure = Failure { resume_key: page.start, ..ErrorCode::SnapshotExpired.into() };
                     return self.deliver(request.reply_to, OperationResult::Failed(failure));
                 };
-                (id, point)
+                point
             }
         };
-        let partition = self.store.partition(request.partition).expect("owned partitions are executed here");
-        if page.level == ReadLevel::Linearizable && page.snapshot == 0 && !partition.is_all_durable() {
-            let page = ScanPageRequest { snapshot: snapshot.0, revision: point.revision, ..page };
+        let is_ahead = page.level == ReadLevel::Linearizable && page.snapshot == 0 && !is_all_durable;
+        // Of a single page the rows wait rather than a snapshot: there are few of either, but of snapshots a partition holds few in all.
+        if is_ahead && !page.is_single {
+            let page = self.hold_snapshot_for(request.partition, page);
             self.wait_for_durability(request, OnceDurable::Scan(Box::new(page)));
             return;
         }
         let start = page.start.as_slice().max(page.prefix.as_slice()).to_vec();
         let end = range_end(&page);
-        let mut result = ScanPageResult { revision: point.revision, snapshot: snapshot.0, ..ScanPageResult::default() };
+        let mut result = ScanPageResult { revision: point.revision, ..ScanPageResult::default() };
         let mut bytes = 0;
         let options = ReadOptions {
             keyspace: Keyspace::Data,
@@ -52,16 +56,19 @@ impl<E: Environment> Shard<E> {
         let walk = self.store.scan(request.partition, &options, |row| {
             const ROW_FIXED_LENGTH: usize = 32;
             let value = if page.keys_only { &[][..] } else { row.value };
-            let added = ROW_FIXED_LENGTH + row.row_key.key.len() + value.len();
+            let key = row.row_key.key;
+            let added = ROW_FIXED_LENGTH + key.len() + value.len();
             let is_full = result.rows.len() >= page.row_limit || bytes + added > page.byte_limit;
             if is_full && !result.rows.is_empty() {
-                result.resume_key = row.row_key.key.to_vec();
+                result.resume_key = key.to_vec();
                 return false;
             }
             bytes += added;
+            result.bytes.extend_from_slice(key);
+            result.bytes.extend_from_slice(value);
             result.rows.push(ScannedRow {
-                key: row.row_key.key.to_vec(),
-                value: value.to_vec(),
+                key_length: key.len(),
+                value_length: value.len(),
                 value_crc: if page.keys_only { crc32fast::hash(&[]) } else { row.value_crc },
                 revision: row.row_key.revision,
                 deadline_ms: row.deadline.map_or(0, |deadline| deadline.0),
@@ -71,10 +78,16 @@ impl<E: Environment> Shard<E> {
         match walk {
             Ok(Walk::Done) => {
                 result.is_done = result.resume_key.is_empty();
-                self.finish_page(request, result);
+                let result = self.finish_page(request.partition, &page, result);
+                self.deliver_page(request, result, is_ahead);
+            }
+            Ok(Walk::Paused { miss: Some(read), .. }) if result.rows.is_empty() && is_ahead => {
+                self.request_block(*read);
+                let page = self.hold_snapshot_for(request.partition, page);
+                self.wait_for_durability(request, OnceDurable::Scan(Box::new(page)));
             }
             Ok(Walk::Paused { resume_key, miss: Some(read) }) if result.rows.is_empty() => {
-                let held = ScanPageRequest { snapshot: snapshot.0, revision: point.revision, ..page };
+                let held = self.hold_snapshot_for(request.partition, page);
                 let page = ScanPageRequest { start: resume_key, ..held };
                 self.wait_for_block(request, Operation::Scan(Box::new(page)), *read);
             }
@@ -84,19 +97,53 @@ impl<E: Environment> Shard<E> {
                 if let Some(read) = miss {
                     self.request_block(*read);
                 }
-                self.finish_page(request, result);
+                let result = self.finish_page(request.partition, &page, result);
+                self.deliver_page(request, result, is_ahead);
             }
             Err(corruption) => self.fail_damaged(request, &corruption),
         }
     }
 
-    fn finish_page(&mut self, request: Request, mut result: ScanPageResult) {
-        self.counters.scan_pages += 1;
-        if result.is_done {
-            self.store.release_snapshot(request.partition, SnapshotId(result.snapshot));
-            result.snapshot = 0;
+    /// The request with a snapshot of its own: that of its page before, or else a new one. What it sees does not change within a turn, so that it does
+    /// not matter whether the rows were read before or after.
+    fn hold_snapshot_for(&mut self, partition: PartitionId, page: ScanPageRequest) -> ScanPageRequest {
+        if page.snapshot != 0 {
+            return page;
         }
-        self.deliver(request.reply_to, OperationResult::Page(Box::new(result)));
+        let (snapshot, point) = self.store.hold_snapshot(partition, self.now.wall_ms);
+        ScanPageRequest { snapshot: snapshot.0, revision: point.revision, ..page }
+    }
+
+    fn finish_page(
+        &mut self,
+        partition: PartitionId,
+        page: &ScanPageRequest,
+        mut result: ScanPageResult,
+    ) -> Box<ScanPageResult> {
+        self.counters.scan_pages += 1;
+        let is_last = result.is_done || page.is_single;
+        result.snapshot = match page.snapshot {
+            0 if is_last => 0,
+            0 => {
+                let (snapshot, point) = self.store.hold_snapshot(partition, self.now.wall_ms);
+                debug_assert_eq!(point.revision, result.revision, "nothing was applied meanwhile");
+                snapshot.0
+            }
+            held if is_last => {
+                self.store.release_snapshot(partition, SnapshotId(held));
+                0
+            }
+            held => held,
+        };
+        Box::new(result)
+    }
+
+    fn deliver_page(&mut self, request: Request, page: Box<ScanPageResult>, is_ahead: bool) {
+        if is_ahead {
+            self.wait_for_durability(request, OnceDurable::Answer(OperationResult::Page(page)));
+        } else {
+            self.deliver(request.reply_to, OperationResult::Page(page));
+        }
     }
 
     pub(super) fn release_snapshot(&mut self, request: Request, snapshot: u64) {

@@ -199,6 +199,7 @@ impl AheadRead {
         FIXED
             + match &self.then {
                 OnceDurable::Answer(OperationResult::Found { value, .. }) => value.len(),
+                OnceDurable::Answer(OperationResult::Page(page)) => page.size_bytes(),
                 OnceDurable::Answer(_) => 0,
                 OnceDurable::Scan(page) => page.start.len() + page.end.len() + page.prefix.len(),
             }
