@@ -10,7 +10,9 @@ use corelode_engine::env::Environment;
 use corelode_engine::env::simulated::{SimulatedEnvironment, SimulationOptions};
 use corelode_engine::log::LogOptions;
 use corelode_engine::options::Options;
-use corelode_net::body::{Durability, GetRequest, PutRequest, ReadLevel, Receipt, Value};
+use corelode_net::body::{
+    BatchItem, BatchOperation, BatchWriter, Durability, GetRequest, PutRequest, ReadLevel, Receipt, Value,
+};
 use corelode_net::handshake::{ClientConfig, ClientHandshake, Features, Nonce, Secrets, ServerConfig, VersionRange};
 use corelode_net::limits::BODY_SIZE_BYTES_MAX;
 use corelode_net::table::{Histograms, HistogramsRequest, Limits, TableBuilder};
@@ -35,10 +37,14 @@ struct OneCore {
 
 impl OneCore {
     fn start() -> Self {
+        Self::start_with(Options::tiny())
+    }
+
+    fn start_with(options: Options) -> Self {
         let environment = SimulatedEnvironment::new(SimulationOptions::in_order());
         // Segments that none of these tests fills.
         let log = LogOptions { segment_size_bytes: 4 * 1024 * 1024, segments_max: 4 };
-        let store = Options { log, ..Options::tiny() };
+        let store = Options { log, ..options };
         let options = OpenOptions { cores: 1, partition_count: Some(4), membership: None, store };
         let opened = environment.run_until(open_data_directory(&environment, Path::new("/data"), options));
         let mut directory = opened.expect("no crash was planned").expect("a new directory opens");
@@ -148,10 +154,26 @@ impl OneCore {
     }
 
     fn put(&mut self, key: &[u8]) -> Vec<u8> {
+        self.put_value(key, b"value", Durability::Synced)
+    }
+
+    fn put_value(&mut self, key: &[u8], value: &[u8], durability: Durability) -> Vec<u8> {
         let head = self.head();
         let mut out = Vec::new();
-        let value = Value::new(b"value");
-        PutRequest { slot: slot_of(key), key, value, ttl_ms: 0, durability: Durability::Synced }.encode(head, &mut out);
+        PutRequest { slot: slot_of(key), key, value: Value::new(value), ttl_ms: 0, durability }.encode(head, &mut out);
+        Receipt::ask(&mut out, 0);
+        out
+    }
+
+    fn batch(&mut self, keys: &[&[u8]]) -> Vec<u8> {
+        let head = self.head();
+        let mut out = Vec::new();
+        let mut batch = BatchWriter::begin(&mut out, Durability::Synced, ReadLevel::Linearizable);
+        for key in keys {
+            let operation = BatchOperation::Put { key, value: Value::new(b"value"), ttl_ms: 0 };
+            batch.push(&BatchItem { slot: slot_of(key), operation }).expect("it fits a frame");
+        }
+        batch.finish(head);
         Receipt::ask(&mut out, 0);
         out
     }
@@ -262,4 +284,56 @@ fn who_comes_while_a_log_write_is_under_way_waits_for_it_in_append() {
     let (first, second) = (core.receipt(), core.receipt());
     assert_eq!((first.append_ns, first.sync_ns), (0, 20_000_000));
     assert_eq!((second.append_ns, second.sync_ns), (20_000_000, 20_000_000));
+}
+
+/// The log takes no more while it has a write under way and much that waits behind it. The wait for room is neither in append nor in apply.
+#[test]
+fn a_write_that_waits_for_room_has_that_in_wait() {
+    let us = Duration::from_micros;
+    let mut core = OneCore::start_with(Options { log_pending_bytes_max: 64 * 1024, ..Options::tiny() });
+    let large = vec![7; 40 * 1024];
+    for key in [&b"first"[..], b"second"] {
+        let put = core.put_value(key, &large, Durability::Synced);
+        core.receive(&put);
+    }
+    core.turn();
+    // Two that come later, and a batch: none of them has room.
+    let synced = core.put(b"synced");
+    let memory = core.put_value(b"memory", b"value", Durability::Memory);
+    let batch = core.batch(&[b"in a batch", b"another"]);
+    [synced, memory, batch].iter().for_each(|bytes| core.receive(bytes));
+    core.pass(us(30));
+    core.turn();
+    core.pass(us(10));
+    assert!(core.write_log(SYNC));
+    core.pass(us(500));
+    core.turn();
+    core.pass(us(20));
+    core.send(us(5));
+    let waited_ns = 10_000 + 20_000_000 + 500_000;
+    for _ in 0..2 {
+        assert_eq!(core.receipt().wait_ns, 0, "those who filled the log");
+    }
+    let expected = Receipt { queue_ns: 30_000, wait_ns: waited_ns, apply_ns: 20_000, ..Receipt::default() };
+    assert_eq!(core.receipt(), expected, "in memory it is done once there is room");
+    core.pass(us(7));
+    assert!(core.write_log(SYNC));
+    core.pass(us(50));
+    core.send(us(15));
+    // Since the turn that had room: to the socket, out of it, and to the disk.
+    let append_ns = 20_000 + 5_000 + 7_000;
+    for who in ["a put", "a batch"] {
+        let expected =
+            Receipt { queue_ns: 30_000, wait_ns: waited_ns, append_ns, sync_ns: 20_000_000, apply_ns: 50_000 };
+        assert_eq!(core.receipt(), expected, "{who}");
+    }
+    for (operation, waited) in [("put", 2), ("batch", 1)] {
+        let histograms = core.histograms(operation);
+        let residency = sum(&histograms["residency"]);
+        let stages = histograms.iter().filter(|(stage, _)| *stage != "residency");
+        let stages: u64 = stages.map(|(_, histogram)| sum(histogram)).sum();
+        // Each of the numbers is rounded to three digits.
+        assert!(stages.abs_diff(residency) * 1_000 <= residency, "{operation}: {stages} and {residency}");
+        assert_eq!(histograms["wait"].len(), waited, "{operation}: only those who waited");
+    }
 }

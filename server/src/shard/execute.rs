@@ -8,7 +8,7 @@ use corelode_engine::table::BlockRead;
 use corelode_net::ErrorCode;
 
 use super::waiting::{AheadRead, OnceDurable, Parked, WriteWaiter};
-use super::{Failure, ForwardToken, Operation, OperationResult, ReadLevel, ReplyTo, Request, Shard};
+use super::{ClientReply, Failure, ForwardToken, Operation, OperationResult, ReadLevel, ReplyTo, Request, Shard};
 use crate::message::Message;
 
 impl<E: Environment> Shard<E> {
@@ -179,11 +179,31 @@ impl<E: Environment> Shard<E> {
 
     pub(super) fn retry_blocked(&mut self) {
         while let Some(parked) = self.blocked.pop() {
-            if !self.try_write(parked.request, &parked.operation.borrowed()) {
+            // Whoever came in this very turn has waited for nothing.
+            let request = self.with_room_since_now(parked.request);
+            if !self.try_write(request, &parked.operation.borrowed()) {
                 self.blocked.push_front(parked);
                 return;
             }
         }
+    }
+
+    /// The request, whose wait for room ends now. That of a batch ends with the last of its items that waited; that of another core's is part of what
+    /// that core waits for.
+    fn with_room_since_now(&mut self, request: Request) -> Request {
+        let now_ns = self.now.monotonic_ns;
+        let reply_to = match request.reply_to {
+            ReplyTo::Client(client) => {
+                ReplyTo::Client(ClientReply { arrival: client.arrival.with_room_at(now_ns), ..client })
+            }
+            ReplyTo::Batch { batch, ordinal } => {
+                let gathering = self.batches.get_mut(&batch).expect("a batch lives until its last item is done");
+                gathering.client.arrival = gathering.client.arrival.with_room_at(now_ns);
+                ReplyTo::Batch { batch, ordinal }
+            }
+            peer @ ReplyTo::Peer { .. } => peer,
+        };
+        Request { reply_to, ..request }
     }
 
     /// Answers the writes, and lets the reads go on, that what has become durable or applied allows.
@@ -213,7 +233,11 @@ impl<E: Environment> Shard<E> {
         let now_ms = self.now.monotonic_ms;
         let mut answers = Vec::new();
         self.writes.expire(now_ms, |waiter| answers.push((waiter.reply_to, ErrorCode::OutcomeUnknown)));
-        self.blocked.expire(now_ms, |parked| answers.push((parked.request.reply_to, ErrorCode::Overloaded)));
+        let mut given_up = Vec::new();
+        self.blocked.expire(now_ms, |parked| given_up.push(parked.request));
+        for request in given_up {
+            answers.push((self.with_room_since_now(request).reply_to, ErrorCode::Overloaded));
+        }
         self.durability.expire(now_ms, |read| answers.push((read.request.reply_to, ErrorCode::DeadlineExceeded)));
         for waiting in self.block_waiters.values_mut() {
             for parked in waiting.extract_if(.., |parked| parked.request.deadline_ms <= now_ms) {

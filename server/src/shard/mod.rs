@@ -305,9 +305,7 @@ impl<E: Environment> Shard<E> {
             self.look_at_frames(connection);
         }
         self.give_up_half_frames();
-        self.cause = Cause::Resumed { at_ns: now.monotonic_ns };
         self.retry_blocked();
-        self.cause = Cause::Turn;
         self.tick();
         self.store.seal(&mut self.outcomes);
         self.replicate();

@@ -24,7 +24,7 @@ impl<E: Environment> Shard<E> {
     ) -> ClientReply {
         self.counters.requests += 1;
         self.bytes_in_flight += size_bytes;
-        let mut arrival = Arrival { received_ns: 0, taken_ns: self.now.monotonic_ns };
+        let mut arrival = Arrival { received_ns: 0, taken_ns: self.now.monotonic_ns, had_room_ns: 0 };
         if let Some(connection) = self.connections.get_mut(connection.0) {
             connection.requests_in_flight += 1;
             connection.bytes_in_flight += size_bytes;

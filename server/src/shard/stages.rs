@@ -59,6 +59,15 @@ pub struct Arrival {
     pub received_ns: u64,
     /// The turn that looked at it began.
     pub taken_ns: u64,
+    /// There was room for it in memory and log, for which it had to wait; zero if it had not.
+    pub had_room_ns: u64,
+}
+
+impl Arrival {
+    /// The same request, for which there is room at `now_ns`. Who came in the turn that began then has not waited for it.
+    pub(crate) fn with_room_at(self, now_ns: u64) -> Self {
+        if now_ns > self.taken_ns { Self { had_room_ns: now_ns, ..self } } else { self }
+    }
 }
 
 /// What happened just before a request was answered.
@@ -67,7 +76,7 @@ pub(crate) enum Cause {
     /// It was carried out at once.
     #[default]
     Turn,
-    /// What it waited for was there: a block, room, or another core's answer.
+    /// What it waited for was there: a block, or another core's answer.
     Resumed {
         /// When.
         at_ns: u64,
@@ -162,13 +171,12 @@ impl StageHistograms {
         let reply_ns = written_ns.saturating_sub(sent_ns);
         let count = |stage: &mut Histogram<u64>, time_ns: u64| stage.saturating_record_n(time_ns, group.count);
         count(queue, queue_ns);
-        match group.cause {
-            Cause::Turn => {}
-            Cause::Resumed { .. } => count(wait, wait_ns),
-            Cause::Logged { .. } => {
-                count(append, append_ns);
-                count(sync, sync_ns);
-            }
+        if group.arrival.had_room_ns > 0 || matches!(group.cause, Cause::Resumed { .. }) {
+            count(wait, wait_ns);
+        }
+        if let Cause::Logged { .. } = group.cause {
+            count(append, append_ns);
+            count(sync, sync_ns);
         }
         count(apply, apply_ns);
         count(reply, reply_ns);
@@ -206,10 +214,11 @@ fn receipt(arrival: Arrival, cause: Cause, sent_ns: u64) -> Receipt {
         at = end_ns;
         time_ns
     };
-    let mut receipt = Receipt { queue_ns: until(arrival.taken_ns), ..Receipt::default() };
+    let queue_ns = until(arrival.taken_ns);
+    let mut receipt = Receipt { queue_ns, wait_ns: until(arrival.had_room_ns), ..Receipt::default() };
     match cause {
         Cause::Turn => {}
-        Cause::Resumed { at_ns } => receipt.wait_ns = until(at_ns),
+        Cause::Resumed { at_ns } => receipt.wait_ns += until(at_ns),
         Cause::Logged { started_ns, ended_ns } => {
             receipt.append_ns = until(started_ns);
             receipt.sync_ns = until(ended_ns);
@@ -229,9 +238,9 @@ mod tests {
 
     use super::*;
 
-    fn recorded(causes: &[Cause]) -> Vec<(String, Histogram<u64>)> {
+    fn recorded(had_room_ns: u64, causes: &[Cause]) -> Vec<(String, Histogram<u64>)> {
         let (mut departures, mut stages) = (Departures::default(), StageHistograms::default());
-        let arrival = Arrival { received_ns: 1_000, taken_ns: 1_100 };
+        let arrival = Arrival { received_ns: 1_000, taken_ns: 1_100, had_room_ns };
         causes.iter().for_each(|&cause| departures.add(TimedOperation::Put, arrival, cause));
         departures.taken(2_000, &mut []);
         departures.written(2_050, &mut stages);
@@ -244,7 +253,7 @@ mod tests {
     #[test]
     fn stages_follow_each_other_and_sum_to_residency() {
         let logged = Cause::Logged { started_ns: 1_300, ended_ns: 1_900 };
-        let found = recorded(&[logged, logged]);
+        let found = recorded(0, &[logged, logged]);
         let times: Vec<_> =
             found.iter().map(|(stage, histogram)| (stage.as_str(), histogram.max(), histogram.len())).collect();
         let expected = [
@@ -259,9 +268,34 @@ mod tests {
     }
 
     #[test]
+    fn who_waited_for_room_has_that_between_queue_and_append() {
+        let logged = Cause::Logged { started_ns: 1_500, ended_ns: 1_900 };
+        let found = recorded(1_450, &[logged]);
+        let times: Vec<_> = found.iter().map(|(stage, histogram)| (stage.as_str(), histogram.max())).collect();
+        let expected = [
+            ("queue", 100),
+            ("wait", 350),
+            ("append", 50),
+            ("sync", 400),
+            ("apply", 100),
+            ("reply", 50),
+            ("residency", 1_050),
+        ];
+        assert_eq!(times, expected);
+        // And then for another core, or not at all.
+        let arrival = Arrival { received_ns: 1_000, taken_ns: 1_100, had_room_ns: 1_450 };
+        let stages = |cause| {
+            let Receipt { queue_ns, wait_ns, append_ns, sync_ns, apply_ns } = receipt(arrival, cause, 2_000);
+            [queue_ns, wait_ns, append_ns, sync_ns, apply_ns]
+        };
+        assert_eq!(stages(Cause::Resumed { at_ns: 1_700 }), [100, 600, 0, 0, 300]);
+        assert_eq!(stages(Cause::Turn), [100, 350, 0, 0, 550]);
+    }
+
+    #[test]
     fn a_stage_that_was_over_before_the_request_came_takes_no_time() {
         let logged = Cause::Logged { started_ns: 900, ended_ns: 1_500 };
-        let found = recorded(&[logged, Cause::Turn, Cause::Resumed { at_ns: 1_700 }]);
+        let found = recorded(0, &[logged, Cause::Turn, Cause::Resumed { at_ns: 1_700 }]);
         let sum = |wanted: &str| -> u64 {
             let of_stage = found.iter().find(|(stage, _)| stage == wanted);
             of_stage.map_or(0, |(_, histogram)| {
