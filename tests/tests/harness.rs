@@ -166,7 +166,10 @@ fn ycsb_a_to_f_are_measured_and_their_counts_are_those_of_the_server() {
         let added = |counter: &str| after[counter] - before[counter];
         assert_eq!(added("gets_total"), count(Read), "{name}");
         assert_eq!(added("puts_total"), KEYS + count(Update) + count(Insert), "{name}");
-        assert_eq!(added("scan_pages_total"), u64::from(PARTITIONS) * count(Scan), "{name}");
+        // Each partition once, and a few again that held more than their share.
+        let pages_once = u64::from(PARTITIONS) * count(Scan);
+        let pages = added("scan_pages_total");
+        assert!((pages_once..=pages_once + pages_once / 20).contains(&pages), "{name}: {pages} for {pages_once}");
         assert_eq!((added("forwarded_total"), added("errors_total")), (0, 0), "{name}");
         assert_files(&harness.out(name), &report, &counts);
     }

@@ -1,5 +1,7 @@
 //! Corelode's own protocol: a connection to each core, and each key sent to the core that owns it.
 
+mod scan;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,18 +12,20 @@ use corelode_net::body::{Durability, GetReply, GetRequest, PutRequest, ReadLevel
 use corelode_net::handshake::{ClientConfig, ClientHandshake, Features, Nonce, VersionRange};
 use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX};
 use corelode_net::table::{
-    Bind, ErrorReply, Histograms, HistogramsRequest, ScanRequest, TableBuilder, Topology, encode_topology_request,
+    Bind, ErrorReply, Histograms, HistogramsRequest, ScanRelease, TableBuilder, Topology, encode_topology_request,
 };
 use corelode_net::{
     CoreIndex, ErrorCode, Frame, FrameReader, Inbound, MapEpoch, Opcode, PartitionId, RequestHead, RequestId, slot_of,
 };
+
+use scan::{Next, Scan};
 
 use super::{Answer, Broken, Outcome, Request, Session, Store, Ticket};
 use crate::report::histogram::Latencies;
 use crate::report::model::{CoreStages, OperationKind, ServerStages, Target};
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Bits of a request id that name the part of a request that went to several partitions.
+/// Bits of a request id that are its ticket; above them stands which partition it asks, of a request that goes to all.
 const TICKET_BITS: u32 = 32;
 
 /// A Corelode server.
@@ -199,9 +203,45 @@ struct NativeSession {
     connections: Vec<Connection>,
     durability: Durability,
     map: Arc<Map>,
-    /// By ticket: the partitions whose pages a scan still waits for, and its failure if one failed.
-    scans: Vec<(u32, Option<String>)>,
+    /// By ticket.
+    scans: Vec<Scan>,
     tables: TableBuilder,
+}
+
+impl NativeSession {
+    fn head(&self, ticket: Ticket, partition: usize) -> RequestHead {
+        RequestHead { request_id: id_of(ticket, partition), map_epoch: self.map.epoch, deadline_ms: 0 }
+    }
+
+    /// Asks a partition for a page of the ticket's scan.
+    fn ask_for_page(&mut self, ticket: Ticket, index: usize) {
+        let head = self.head(ticket, index);
+        let (partition, core) = self.map.partitions[index];
+        let out = &mut self.connections[usize::from(core)].outbound;
+        self.scans[ticket.0 as usize].request(index, partition).encode(head, &mut self.tables, out);
+    }
+
+    /// Does what the scan says; answers how it ended, if it did.
+    fn go_on(&mut self, ticket: Ticket, next: Next) -> Option<Outcome> {
+        match next {
+            Next::Wait => None,
+            Next::Ask(partitions) => {
+                partitions.into_iter().for_each(|index| self.ask_for_page(ticket, index));
+                None
+            }
+            Next::End(outcome) => {
+                let Self { connections, scans, tables, map, .. } = self;
+                for (index, snapshot) in scans[ticket.0 as usize].take_snapshots() {
+                    let (partition, core) = map.partitions[index];
+                    let request_id = id_of(ticket, index);
+                    let head = RequestHead { request_id, map_epoch: map.epoch, deadline_ms: 0 };
+                    let out = &mut connections[usize::from(core)].outbound;
+                    ScanRelease { partition, snapshot }.encode(head, tables, out);
+                }
+                Some(outcome)
+            }
+        }
+    }
 }
 
 impl Session for NativeSession {
@@ -214,7 +254,7 @@ impl Session for NativeSession {
     }
 
     fn submit(&mut self, ticket: Ticket, request: Request<'_>) {
-        let head = RequestHead { request_id: id_of(ticket), map_epoch: self.map.epoch, deadline_ms: 0 };
+        let head = self.head(ticket, 0);
         match request {
             Request::Read { key } => {
                 let slot = slot_of(key);
@@ -229,15 +269,12 @@ impl Session for NativeSession {
             }
             // Keys are spread over all partitions: whoever reads in order asks each, and merges.
             Request::Scan { start, rows } => {
-                let ticket = ticket.0 as usize;
-                if self.scans.len() <= ticket {
-                    self.scans.resize(ticket + 1, (0, None));
+                let (number, partitions) = (ticket.0 as usize, self.map.partitions.len());
+                if self.scans.len() <= number {
+                    self.scans.resize_with(number + 1, Scan::default);
                 }
-                self.scans[ticket] = (u32::try_from(self.map.partitions.len()).expect("16 bits"), None);
-                for &(partition, core) in &self.map.partitions {
-                    let page = ScanRequest { start, row_limit: rows, ..ScanRequest::all(partition) };
-                    page.encode(head, &mut self.tables, &mut self.connections[usize::from(core)].outbound);
-                }
+                self.scans[number].begin(start, rows, partitions);
+                (0..partitions).for_each(|index| self.ask_for_page(ticket, index));
             }
         }
     }
@@ -246,31 +283,59 @@ impl Session for NativeSession {
         let Self { connections, scans, .. } = self;
         let connection = &mut connections[connection];
         connection.reader.push(bytes);
-        connection.take_frames(|frame| {
-            let (ticket, mut outcome) = answer_of(frame)?;
-            if frame.header.fields.opcode == Opcode::Scan.to_wire() {
-                let (missing, failure) = &mut scans[ticket.0 as usize];
-                *missing -= 1;
-                if let Outcome::Failed(reason) = outcome {
-                    *failure = Some(reason);
-                }
-                if *missing > 0 {
-                    return Ok(());
-                }
-                outcome = failure.take().map_or(Outcome::Done, Outcome::Failed);
+        let mut steps = Vec::new();
+        let taken = connection.take_frames(|frame| {
+            let opcode = frame.header.fields.opcode;
+            if opcode == Opcode::ScanRelease.to_wire() {
+                // Nobody waits for it: a snapshot that is not released expires.
+                return Ok(());
             }
+            if opcode == Opcode::Scan.to_wire() {
+                let (ticket, next) = page_came(scans, frame)?;
+                if !matches!(next, Next::Wait) {
+                    steps.push((ticket, next));
+                }
+                return Ok(());
+            }
+            let (ticket, outcome) = answer_of(frame)?;
             answers.push(Answer { ticket, outcome });
             Ok(())
-        })
+        });
+        for (ticket, next) in steps {
+            answers.extend(self.go_on(ticket, next).map(|outcome| Answer { ticket, outcome }));
+        }
+        taken
     }
 }
 
-fn id_of(ticket: Ticket) -> RequestId {
-    RequestId((1 << TICKET_BITS) | u64::from(ticket.0))
+/// Hands a page, or what was said in its place, to its scan.
+fn page_came(scans: &mut [Scan], frame: &Frame<'_>) -> Result<(Ticket, Next), Broken> {
+    let (Inbound::Reply(id, _) | Inbound::Error(id)) = frame.inbound().map_err(Broken::new)? else {
+        return Err(Broken::new("an answer to a scan that is none"));
+    };
+    let (ticket, index) = parts_of(id);
+    let scan = scans.get_mut(ticket.0 as usize).filter(|scan| scan.is_asking(index));
+    let scan = scan.ok_or_else(|| Broken::new("a page that nobody asked for"))?;
+    let next = if let Inbound::Error(_) = frame.inbound().map_err(Broken::new)? {
+        scan.take_refusal(index, ErrorReply::decode(frame).map_err(Broken::new)?.error_code())
+    } else {
+        scan.take_page(index, &ScanPage::decode(frame).map_err(Broken::new)?)
+    };
+    Ok((ticket, next))
+}
+
+fn id_of(ticket: Ticket, partition: usize) -> RequestId {
+    // Zero is nobody's id.
+    RequestId((partition as u64 + 1) << TICKET_BITS | u64::from(ticket.0))
+}
+
+fn parts_of(id: RequestId) -> (Ticket, usize) {
+    let ticket = Ticket(u32::try_from(id.0 & u64::from(u32::MAX)).expect("32 bits"));
+    (ticket, usize::try_from(id.0 >> TICKET_BITS).map_or(usize::MAX, |number| number.wrapping_sub(1)))
 }
 
 fn answer_of(frame: &Frame<'_>) -> Result<(Ticket, Outcome), Broken> {
-    let ticket = |id: RequestId| Ticket(u32::try_from(id.0 & u64::from(u32::MAX)).expect("32 bits"));
+    let ticket = |id: RequestId| parts_of(id).0;
     match frame.inbound().map_err(Broken::new)? {
         Inbound::Reply(id, Opcode::Get) => {
             let outcome = match GetReply::decode(frame).map_err(Broken::new)? {
@@ -278,10 +343,6 @@ fn answer_of(frame: &Frame<'_>) -> Result<(Ticket, Outcome), Broken> {
                 GetReply::Found(_) => Outcome::Done,
             };
             Ok((ticket(id), outcome))
-        }
-        Inbound::Reply(id, Opcode::Scan) => {
-            ScanPage::decode(frame).map_err(Broken::new)?;
-            Ok((ticket(id), Outcome::Done))
         }
         Inbound::Reply(id, _) => Ok((ticket(id), Outcome::Done)),
         Inbound::Error(id) => {
@@ -373,3 +434,6 @@ impl Connection {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,13 +211,14 @@ impl<'a> Worker<'a> {
             let is_over = self.source_is_empty || self.task.until_ns.is_some_and(|until| now_ns >= until);
             self.hand_over_intervals(now_ns, false);
             self.issue(now_ns);
+            // At the end, too: answers may have left something to be said, such as that a snapshot is no longer needed.
+            self.flush()?;
             if is_over
                 && (self.is_idle()
                     || now_ns >= self.task.until_ns.unwrap_or(u64::MAX - ANSWERS_PATIENCE_NS) + ANSWERS_PATIENCE_NS)
             {
                 return Ok(());
             }
-            self.flush()?;
             self.wait(self.wait_ns(self.now_ns()))?;
             self.receive()?;
         }
