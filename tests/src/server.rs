@@ -94,6 +94,17 @@ impl Server {
         Self::start_with(options, address, log, &[])
     }
 
+    /// As [`start`](Self::start), with a secret that clients must know.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with_secret(options: &ServerOptions, secret_file: &Path) -> Self {
+        let log = options.data_directory.with_extension("log");
+        let secret = ["--secret-file".to_owned(), secret_file.display().to_string()];
+        Self::start_with(options, SocketAddr::from(([127, 0, 0, 1], 0)), &log, &secret)
+    }
+
     /// As [`start_at`](Self::start_at), with further arguments.
     ///
     /// # Panics

@@ -312,6 +312,59 @@ fn wrong_options_are_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn a_server_with_a_secret_is_driven_by_who_knows_it() {
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let file = |name: &str, content: &str| {
+        let path = scratch.path().join(name);
+        fs::write(&path, content).expect("the test's directory is writable");
+        path
+    };
+    let right = file("right", "a secret of more than sixteen bytes\n");
+    let wrong = file("wrong", "another secret of more than sixteen bytes\n");
+    let short = file("short", "short\n");
+    let options = |name: &str| ServerOptions {
+        data_directory: scratch.path().join(name),
+        cores: 2,
+        partitions: PARTITIONS,
+        is_tiny: false,
+        is_without_ring: false,
+    };
+    let server = Server::start_with_secret(&options("data"), &right);
+    let open = Server::start(&options("open"));
+    let drive = |server: &Server, secret: Option<&Path>| {
+        let mut command = Command::new(bench_program());
+        command.args(["run", "--store", &format!("corelode://{}", server.address()), "--keys", "200"]);
+        command.args(["--workload", "E", "--warm-up", "0", "--seconds", "0.1", "--repetitions", "1"]);
+        command.args(secret.iter().flat_map(|path| [Path::new("--secret-file"), path]));
+        command.env_remove("CORELODE_SECRET_FILE");
+        command
+    };
+    let output = |command: &mut Command| command.output().expect("the load generator starts");
+    let driven = output(&mut drive(&server, Some(&right)));
+    assert_eq!(driven.status.code(), Some(0), "{}", text(&driven.stderr));
+    assert!(text(&driven.stdout).contains("errors      none"), "{}", text(&driven.stdout));
+    let driven = output(drive(&server, None).env("CORELODE_SECRET_FILE", &right));
+    assert_eq!(driven.status.code(), Some(0), "{}", text(&driven.stderr));
+
+    let missing = scratch.path().join("missing");
+    let cases: [(&Server, Option<&Path>, i32, &str); 5] = [
+        (&server, None, 4, "asks for a secret"),
+        (&server, Some(&wrong), 4, "does not match the server's"),
+        (&open, Some(&right), 4, "asks for no secret"),
+        (&server, Some(&short), 2, "a secret of 5 bytes"),
+        (&server, Some(&missing), 2, "missing"),
+    ];
+    for (server, secret, code, complaint) in cases {
+        let refused = output(&mut drive(server, secret));
+        assert_eq!(refused.status.code(), Some(code), "{secret:?}: {}", text(&refused.stderr));
+        assert!(text(&refused.stderr).contains(complaint), "{secret:?}: {}", text(&refused.stderr));
+        assert_eq!(code == 4, text(&refused.stderr).contains("--secret-file"), "{}", text(&refused.stderr));
+    }
+    server.terminate();
+    open.terminate();
+}
+
+#[test]
 fn a_report_does_not_differ_from_itself() {
     let harness = Harness::start();
     let diff_of = |name: &str, repetitions: u32| {

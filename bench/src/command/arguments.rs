@@ -2,15 +2,62 @@
 
 use std::collections::BTreeSet;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use corelode_net::body::Durability;
+use corelode_net::handshake::Secret;
 
+use super::Failure;
+use crate::driver::native::NativeOptions;
 use crate::load::LoadOptions;
 use crate::report::model::{Arrival, Pace};
 use crate::workload::{
     KEY_BYTES_DEFAULT, KEYS_DEFAULT, KeyChoice, Mix, Preset, SCAN_ROWS_MAX_DEFAULT, Share, WorkloadConfig,
 };
+
+/// What holds for every Corelode store of a command
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Corelode")]
+pub(crate) struct NativeArguments {
+    /// What an acknowledged write of Corelode has survived; other stores have that in their settings
+    #[arg(long, value_enum, default_value_t = WriteDurability::Synced)]
+    durability: WriteDurability,
+
+    /// A file with the secret that a Corelode server shares with its clients; other stores have a password in their URL
+    #[arg(long, env = "CORELODE_SECRET_FILE", value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+}
+
+impl NativeArguments {
+    /// # Errors
+    /// The secret cannot be read, or is too short to be one.
+    pub(crate) fn options(&self) -> Result<NativeOptions, Failure> {
+        let durability = match self.durability {
+            WriteDurability::Synced => Durability::Synced,
+            WriteDurability::Memory => Durability::Memory,
+        };
+        let secret = match &self.secret_file {
+            Some(path) => {
+                let bytes = std::fs::read(path).map_err(|error| Failure::file(path, &error))?;
+                let secret = Secret::new(bytes.trim_ascii_end());
+                Some(secret.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?)
+            }
+            None => None,
+        };
+        Ok(NativeOptions { durability, secret })
+    }
+}
+
+/// What an acknowledged write has survived. Other stores than Corelode have that in their own settings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum WriteDurability {
+    /// On disk: survives a power cut
+    Synced,
+    /// In the server's memory: lost if the server stops before its next sync
+    Memory,
+}
 
 /// What is asked of the store
 #[derive(Args, Clone, Debug)]

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::arguments::{ArrivalArgument, LoadArguments, Processors, WorkloadArguments, rate};
+use super::arguments::{ArrivalArgument, LoadArguments, NativeArguments, Processors, WorkloadArguments, rate};
 use super::figures::table;
 use super::outputs::{self, OutputArguments};
 use super::progress::Progress;
 use super::run::{empty_report, exit_of, fill, session};
-use super::target::{TargetUrl, WriteDurability};
+use super::target::TargetUrl;
 use super::{Exit, Failure};
 use crate::driver::Store;
+use crate::driver::native::NativeOptions;
 use crate::report::html;
 use crate::report::model::{End, Pace, Report};
 use crate::statistics::compare_pairs;
@@ -39,10 +40,6 @@ pub struct Arguments {
     #[arg(long, value_name = "LIST")]
     pin_stores: Option<Processors>,
 
-    /// What an acknowledged write of Corelode has survived; other stores have that in their settings
-    #[arg(long, value_enum, default_value_t = WriteDurability::Synced)]
-    durability: WriteDurability,
-
     /// Send so many operations a second over all clients, whether or not they are answered; 20k is 20000
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
@@ -50,6 +47,9 @@ pub struct Arguments {
     /// How the times of --rate lie
     #[arg(long, value_enum, default_value_t = ArrivalArgument::Poisson)]
     arrival: ArrivalArgument,
+
+    #[command(flatten)]
+    native: NativeArguments,
 
     #[command(flatten)]
     workload: WorkloadArguments,
@@ -70,11 +70,12 @@ pub(crate) fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<Exit, Fail
         None => Pace::Closed,
     };
     let options = arguments.load.options(pace).map_err(Failure::usage)?;
+    let native = arguments.native.options()?;
     let mut started = start_all(arguments)?;
     let mut stores = Vec::new();
     for (name, url) in &arguments.store {
         let process = started.iter_mut().find(|started| started.name == *name);
-        stores.push(find(url, arguments.durability, process)?);
+        stores.push(find(url, &native, process)?);
     }
     let mut sessions = Vec::new();
     let mut reports = Vec::new();
@@ -184,18 +185,14 @@ fn start_all(arguments: &Arguments) -> Result<Vec<Started>, Failure> {
 }
 
 /// Finds a store; one that was started may take a while to listen, but must not have ended.
-fn find(
-    url: &TargetUrl,
-    durability: WriteDurability,
-    mut process: Option<&mut Started>,
-) -> Result<Box<dyn Store>, Failure> {
+fn find(url: &TargetUrl, native: &NativeOptions, mut process: Option<&mut Started>) -> Result<Box<dyn Store>, Failure> {
     let began = Instant::now();
     loop {
-        let broken = match url.find(durability) {
+        let broken = match url.find(native) {
             Ok(store) => return Ok(store),
             Err(broken) => broken,
         };
-        let Some(started) = &mut process else { return Err(broken.into()) };
+        let Some(started) = process.as_mut().filter(|_| !broken.is_refusal) else { return Err(broken.into()) };
         if let Ok(Some(status)) = started.child.try_wait() {
             return Err(Failure::usage(format!("what --start {}=… started has ended, {status}", started.name)));
         }

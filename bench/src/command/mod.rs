@@ -74,7 +74,7 @@ impl Failure {
 
 impl From<Broken> for Failure {
     fn from(broken: Broken) -> Self {
-        Self::unreachable(broken.reason)
+        if broken.is_refusal { Self::refused(broken.reason) } else { Self::unreachable(broken.reason) }
     }
 }
 

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
-use super::arguments::{ArrivalArgument, LoadArguments, WorkloadArguments, rate};
+use super::arguments::{ArrivalArgument, LoadArguments, NativeArguments, WorkloadArguments, rate};
 use super::outputs::{self, OutputArguments};
 use super::progress::Progress;
-use super::target::{TargetUrl, WriteDurability};
+use super::target::TargetUrl;
 use super::{Exit, Failure};
 use crate::driver::Store;
 use crate::load::{CollectedInterval, LoadOptions};
@@ -29,10 +29,6 @@ pub struct Arguments {
     #[arg(long, env = "CORELODE_STORE", value_name = "URL")]
     store: Option<TargetUrl>,
 
-    /// What an acknowledged write of Corelode has survived; other stores have that in their settings
-    #[arg(long, value_enum, default_value_t = WriteDurability::Synced)]
-    durability: WriteDurability,
-
     /// Send so many operations a second over all clients, whether or not they are answered; 20k is 20000
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
@@ -40,6 +36,9 @@ pub struct Arguments {
     /// How the times of --rate lie
     #[arg(long, value_enum, default_value_t = ArrivalArgument::Poisson)]
     arrival: ArrivalArgument,
+
+    #[command(flatten)]
+    native: NativeArguments,
 
     #[command(flatten)]
     workload: WorkloadArguments,
@@ -57,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &Atomi
         None => Pace::Closed,
     };
     let options = arguments.load.options(pace).map_err(Failure::usage)?;
-    let store = arguments.store.as_ref().unwrap_or(default_store).find(arguments.durability)?;
+    let store = arguments.store.as_ref().unwrap_or(default_store).find(&arguments.native.options()?)?;
     let session = session(&*store, &arguments.workload)?;
     let title = arguments.output.title.clone().unwrap_or_else(|| default_title(&*store, &session));
     let mut report = empty_report(title, &*store, &session, &options);

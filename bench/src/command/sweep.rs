@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
-use super::arguments::{ArrivalArgument, LoadArguments, WorkloadArguments, rate};
+use super::arguments::{ArrivalArgument, LoadArguments, NativeArguments, WorkloadArguments, rate};
 use super::outputs::{self, OutputArguments};
 use super::progress::Progress;
 use super::run::{default_title, empty_report, fill, session};
-use super::target::{TargetUrl, WriteDurability};
+use super::target::TargetUrl;
 use super::{Exit, Failure};
 use crate::report::html;
 use crate::report::model::{End, Pace, Report};
@@ -31,10 +31,6 @@ pub struct Arguments {
     #[arg(long, env = "CORELODE_STORE", value_name = "URL")]
     store: Option<TargetUrl>,
 
-    /// What an acknowledged write of Corelode has survived; other stores have that in their settings
-    #[arg(long, value_enum, default_value_t = WriteDurability::Synced)]
-    durability: WriteDurability,
-
     /// These rates, operations a second, divided by commas, in place of shares of what the store can do
     #[arg(long, value_name = "RATES", value_delimiter = ',', value_parser = rate)]
     rates: Vec<f64>,
@@ -46,6 +42,9 @@ pub struct Arguments {
     /// How the times of operations lie
     #[arg(long, value_enum, default_value_t = ArrivalArgument::Poisson)]
     arrival: ArrivalArgument,
+
+    #[command(flatten)]
+    native: NativeArguments,
 
     #[command(flatten)]
     workload: WorkloadArguments,
@@ -67,7 +66,7 @@ struct Step {
 }
 
 pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &AtomicBool) -> Result<Exit, Failure> {
-    let store = arguments.store.as_ref().unwrap_or(default_store).find(arguments.durability)?;
+    let store = arguments.store.as_ref().unwrap_or(default_store).find(&arguments.native.options()?)?;
     let session = session(&*store, &arguments.workload)?;
     if !arguments.workload.no_fill {
         fill(&session, arguments.workload.keys, stop)?;

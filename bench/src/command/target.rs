@@ -4,10 +4,7 @@ use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-use clap::ValueEnum;
-use corelode_net::body::Durability;
-
-use crate::driver::native::NativeStore;
+use crate::driver::native::{NativeOptions, NativeStore};
 use crate::driver::resp::RespStore;
 use crate::driver::{Broken, Store};
 
@@ -20,26 +17,11 @@ pub(crate) enum TargetUrl {
     Resp { host: String, password: Option<String> },
 }
 
-/// What an acknowledged write has survived. Other stores than Corelode have that in their own settings.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum WriteDurability {
-    /// On disk: survives a power cut
-    Synced,
-    /// In the server's memory: lost if the server stops before its next sync
-    Memory,
-}
-
 impl TargetUrl {
     /// Asks the store who it is.
-    pub(crate) fn find(&self, durability: WriteDurability) -> Result<Box<dyn Store>, Broken> {
+    pub(crate) fn find(&self, native: &NativeOptions) -> Result<Box<dyn Store>, Broken> {
         match self {
-            Self::Native { host } => {
-                let durability = match durability {
-                    WriteDurability::Synced => Durability::Synced,
-                    WriteDurability::Memory => Durability::Memory,
-                };
-                Ok(Box::new(NativeStore::find(address_of(host)?, durability)?))
-            }
+            Self::Native { host } => Ok(Box::new(NativeStore::find(address_of(host)?, native)?)),
             Self::Resp { host, password } => Ok(Box::new(RespStore::find(address_of(host)?, password.as_deref())?)),
         }
     }

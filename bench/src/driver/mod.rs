@@ -106,11 +106,17 @@ pub trait Session {
 pub struct Broken {
     /// In a sentence.
     pub reason: String,
+    /// Whether the store is there and refuses, as for a wrong secret: trying again does not help.
+    pub is_refusal: bool,
 }
 
 impl Broken {
     pub(crate) fn new(reason: impl fmt::Display) -> Self {
-        Self { reason: reason.to_string() }
+        Self { reason: reason.to_string(), is_refusal: false }
+    }
+
+    pub(crate) fn refused(reason: impl fmt::Display) -> Self {
+        Self { reason: reason.to_string(), is_refusal: true }
     }
 }
 

@@ -9,13 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelode_net::body::{Durability, GetReply, GetRequest, PutRequest, ReadLevel, ScanPage, Value};
-use corelode_net::handshake::{ClientConfig, ClientHandshake, Features, Nonce, VersionRange};
+use corelode_net::handshake::{
+    ClientConfig, ClientHandshake, Credentials, Features, HandshakeError, Nonce, Secret, VersionRange,
+};
 use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX};
 use corelode_net::table::{
     Bind, ErrorReply, Histograms, HistogramsRequest, ScanRelease, TableBuilder, Topology, encode_topology_request,
 };
 use corelode_net::{
-    CoreIndex, ErrorCode, Frame, FrameReader, Inbound, MapEpoch, Opcode, PartitionId, RequestHead, RequestId, slot_of,
+    CoreIndex, ErrorCode, Frame, FrameReader, Inbound, MapEpoch, Opcode, PartitionId, RequestHead, RequestId, Role,
+    slot_of,
 };
 
 use scan::{Next, Scan};
@@ -28,11 +31,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Bits of a request id that are its ticket; above them stands which partition it asks, of a request that goes to all.
 const TICKET_BITS: u32 = 32;
 
+/// How a Corelode server is driven.
+#[derive(Clone, Debug)]
+pub struct NativeOptions {
+    /// What is waited for before a write is acknowledged.
+    pub durability: Durability,
+    /// What the server shares with its clients, if it asks for that.
+    pub secret: Option<Secret>,
+}
+
 /// A Corelode server.
 pub struct NativeStore {
     address: SocketAddr,
     server: String,
     durability: Durability,
+    handshake: Arc<ClientConfig>,
     map: Arc<Map>,
 }
 
@@ -47,15 +60,23 @@ struct Map {
 }
 
 impl NativeStore {
-    /// Asks the server at `address` who owns what. Writes will be acknowledged as `durability` says.
+    /// Asks the server at `address` who owns what.
     ///
     /// # Errors
-    /// The server cannot be reached, or is none of Corelode's.
-    pub fn find(address: SocketAddr, durability: Durability) -> Result<Self, Broken> {
-        let mut conversation = Conversation::open(address)?;
+    /// The server cannot be reached, is none of Corelode's, or shares another secret.
+    pub fn find(address: SocketAddr, options: &NativeOptions) -> Result<Self, Broken> {
+        let credentials = options.secret.clone().map(|secret| Credentials { role: Role::Admin, secret });
+        let handshake = Arc::new(ClientConfig {
+            versions: VersionRange::CURRENT,
+            features: Features::NONE,
+            client_name: concat!("corelode-bench/", env!("CARGO_PKG_VERSION")).to_owned(),
+            credentials,
+        });
+        let mut conversation = Conversation::open(address, &handshake)?;
         let map = conversation
             .ask(encode_topology_request, |frame| Map::of(&Topology::decode(frame).map_err(Broken::new)?))?;
-        Ok(Self { address, server: conversation.connection.server, durability, map: Arc::new(map) })
+        let (server, durability) = (conversation.connection.server, options.durability);
+        Ok(Self { address, server, durability, handshake, map: Arc::new(map) })
     }
 }
 
@@ -67,14 +88,15 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn open(address: SocketAddr) -> Result<Self, Broken> {
+    fn open(address: SocketAddr, handshake: &Arc<ClientConfig>) -> Result<Self, Broken> {
         let fail = |error: std::io::Error| Broken::new(format!("{address}: {error}"));
         let socket = TcpStream::connect_timeout(&address, PATIENCE).map_err(fail)?;
         socket.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
-        let mut conversation = Self { address, socket, connection: Connection::new(None)? };
+        let mut conversation = Self { address, socket, connection: Connection::new(None, handshake)? };
         while !conversation.connection.is_ready() {
             conversation.exchange()?;
-            conversation.connection.take_frames(|_| Err(Broken::new("an answer that nobody asked for")))?;
+            let taken = conversation.connection.take_frames(|_| Err(Broken::new("an answer that nobody asked for")));
+            taken.map_err(|broken| Broken { reason: format!("{address}: {}", broken.reason), ..broken })?;
         }
         Ok(conversation)
     }
@@ -171,7 +193,7 @@ impl Store for NativeStore {
     }
 
     fn stages(&self) -> Result<Option<ServerStages>, Broken> {
-        let mut conversation = Conversation::open(self.address)?;
+        let mut conversation = Conversation::open(self.address, &self.handshake)?;
         let mut cores = Vec::new();
         for core in 0..self.map.core_count {
             let mut operations = BTreeMap::new();
@@ -188,7 +210,8 @@ impl Store for NativeStore {
     }
 
     fn session(&self) -> Box<dyn Session> {
-        let connection = |core| Connection::new(Some(CoreIndex(core))).expect("the kernel has random bytes");
+        let connection =
+            |core| Connection::new(Some(CoreIndex(core)), &self.handshake).expect("the kernel has random bytes");
         Box::new(NativeSession {
             connections: (0..self.map.core_count).map(connection).collect(),
             durability: self.durability,
@@ -358,6 +381,14 @@ fn answer_of(frame: &Frame<'_>) -> Result<(Ticket, Outcome), Broken> {
     }
 }
 
+/// Why a handshake failed, and what to do about it.
+fn refusal(error: HandshakeError) -> Broken {
+    match error.code() {
+        ErrorCode::AuthRequired | ErrorCode::AuthFailed => Broken::refused(format!("{error} (--secret-file FILE)")),
+        _ => Broken::new(error),
+    }
+}
+
 enum Stage {
     Handshake(Box<ClientHandshake>),
     Binding,
@@ -366,7 +397,7 @@ enum Stage {
 
 struct Connection {
     stage: Stage,
-    config: ClientConfig,
+    config: Arc<ClientConfig>,
     core: Option<CoreIndex>,
     reader: FrameReader,
     outbound: Vec<u8>,
@@ -375,20 +406,14 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(core: Option<CoreIndex>) -> Result<Self, Broken> {
-        let config = ClientConfig {
-            versions: VersionRange::CURRENT,
-            features: Features::NONE,
-            client_name: concat!("corelode-bench/", env!("CARGO_PKG_VERSION")).to_owned(),
-            credentials: None,
-        };
+    fn new(core: Option<CoreIndex>, config: &Arc<ClientConfig>) -> Result<Self, Broken> {
         let mut nonce = [0; 32];
         getrandom::fill(&mut nonce).map_err(Broken::new)?;
         let (mut tables, mut outbound) = (TableBuilder::new(), Vec::new());
-        let handshake = ClientHandshake::begin(&config, Nonce(nonce), &mut tables, &mut outbound);
+        let handshake = ClientHandshake::begin(config, Nonce(nonce), &mut tables, &mut outbound);
         Ok(Self {
             stage: Stage::Handshake(Box::new(handshake)),
-            config,
+            config: Arc::clone(config),
             core,
             reader: FrameReader::with_read_size(HANDSHAKE_BODY_SIZE_BYTES_MAX, 64 * 1024),
             outbound,
@@ -407,7 +432,7 @@ impl Connection {
         while let Some(frame) = reader.next_frame().map_err(Broken::new)? {
             match stage {
                 Stage::Handshake(handshake) => {
-                    let connected = handshake.on_frame(&frame, config, tables, outbound).map_err(Broken::new)?;
+                    let connected = handshake.on_frame(&frame, config, tables, outbound).map_err(refusal)?;
                     let Some(connected) = connected else { continue };
                     reader.set_body_limit(BODY_SIZE_BYTES_MAX);
                     *server = connected.welcome.server_version;

@@ -110,8 +110,14 @@ impl FakeServer {
 }
 
 fn session() -> NativeSession {
+    let handshake = Arc::new(ClientConfig {
+        versions: VersionRange::CURRENT,
+        features: Features::NONE,
+        client_name: "test".to_owned(),
+        credentials: None,
+    });
     let connection = |core| {
-        let mut connection = Connection::new(Some(CoreIndex(core))).expect("randomness");
+        let mut connection = Connection::new(Some(CoreIndex(core)), &handshake).expect("randomness");
         connection.outbound.clear();
         connection.reader.set_body_limit(BODY_SIZE_BYTES_MAX);
         connection.stage = Stage::Ready;
