@@ -239,7 +239,9 @@ impl Client {
     }
 
     pub(crate) async fn release(&self, partition: PartitionId, snapshot: corelode_net::SnapshotToken) -> Result<()> {
-        self.call(Route::Any, Request::ScanRelease { partition, snapshot }, self.deadline()).await.map(drop)
+        self.call(Route::Partition(partition), Request::ScanRelease { partition, snapshot }, self.deadline())
+            .await
+            .map(drop)
     }
 
     fn deadline(&self) -> Instant {

@@ -87,6 +87,8 @@ pub(crate) struct PageRequest {
     pub(crate) keys_only: bool,
     pub(crate) revision: Revision,
     pub(crate) snapshot: SnapshotToken,
+    /// Whether no snapshot is to be held behind the page.
+    pub(crate) is_single_page: bool,
 }
 
 /// A page of a scan, as it came.
@@ -217,7 +219,7 @@ impl Request<'_> {
                 batch.finish(head);
             }
             Self::Scan(page) => {
-                let PageRequest { partition, row_limit, keys_only, revision, snapshot, .. } = **page;
+                let PageRequest { partition, row_limit, keys_only, revision, snapshot, is_single_page, .. } = **page;
                 let mut request = ScanRequest::all(partition);
                 request.start = &page.start;
                 request.end = &page.end;
@@ -226,6 +228,7 @@ impl Request<'_> {
                 request.keys_only = keys_only;
                 request.revision = revision;
                 request.snapshot = snapshot;
+                request.is_single_page = is_single_page;
                 request.encode(head, tables, out);
             }
             Self::ScanRelease { partition, snapshot } => {

@@ -86,6 +86,64 @@ fn every_operation_works_over_all_partitions() {
     server.terminate();
 }
 
+/// Keys of one slot, keys of a few, and keys that a hash spreads: a partition may hold all of the smallest rows, or none.
+#[test]
+fn a_scan_with_a_limit_has_the_smallest_rows_however_they_lie_over_partitions() {
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let server = Server::start(&options(&scratch, true));
+    let client = client_of(server.address());
+    runtime().block_on(async {
+        let mut expected: Vec<Vec<u8>> = (0..700_u32)
+            .map(|number| match number {
+                0..250 => format!("a-{number:04}{{one}}").into_bytes(),
+                250..400 => format!("b-{number:04}{{few{}}}", number % 3).into_bytes(),
+                _ => format!("c-{number:04}").into_bytes(),
+            })
+            .collect();
+        let put = |key: &Vec<u8>| Operation::Put { key: key.clone(), value: key.clone(), ttl_ms: None };
+        for written in client.batch(expected.iter().map(put).collect(), Durability::Memory).await.expect("served") {
+            written.expect("taken");
+        }
+        // Keys that are gone are walked over.
+        for number in (0..700).rev().step_by(10) {
+            client.delete(&expected.remove(number)).await.expect("served");
+        }
+        for limit in [1, 2, 17, 100, 230, 511, 512, 513, 600, 10_000] {
+            for (start, prefix) in
+                [("", ""), ("a-0200", ""), ("b-0300{", ""), ("", "b-"), ("c-0450", "c-04"), ("d", "")]
+            {
+                let options = ScanOptions {
+                    start: start.as_bytes().to_vec(),
+                    prefix: prefix.as_bytes().to_vec(),
+                    limit: Some(limit),
+                    ..ScanOptions::default()
+                };
+                let mut scan = client.scan(options);
+                let mut found = Vec::new();
+                while let Some(row) = scan.next().await.expect("served") {
+                    assert_eq!(row.key, row.found.value);
+                    found.push(row.key);
+                }
+                let is_in_range =
+                    |key: &&Vec<u8>| key.as_slice() >= start.as_bytes() && key.starts_with(prefix.as_bytes());
+                let wanted: Vec<_> =
+                    expected.iter().filter(is_in_range).take(usize::try_from(limit).expect("small")).cloned().collect();
+                assert!(found == wanted, "{limit} from {start:?} with {prefix:?}: {} rows", found.len());
+            }
+        }
+        let held = client
+            .status()
+            .await
+            .expect("served")
+            .cores
+            .iter()
+            .map(|core| core.counter("snapshots").expect("told"))
+            .sum::<u64>();
+        assert_eq!(held, 0, "no snapshot is left behind");
+    });
+    server.terminate();
+}
+
 #[test]
 fn a_scan_sees_what_was_there_when_it_began() {
     let scratch = tempfile::tempdir().expect("a directory for the test");
