@@ -352,6 +352,8 @@ impl<E: Environment> Shard<E> {
         let admitted = frame.request().map_err(Refused::Body).and_then(|opcode| match opcode {
             _ if !role.may(opcode) => Err(Refused::Code(ErrorCode::Forbidden)),
             Opcode::Ping | Opcode::Topology | Opcode::Status | Opcode::Histograms => Ok(opcode),
+            // What is under way ends by what other nodes say.
+            Opcode::PeerHello | Opcode::PeerTurn => Ok(opcode),
             _ if self.is_draining => Err(Refused::Code(ErrorCode::ShuttingDown)),
             _ => Ok(opcode),
         });

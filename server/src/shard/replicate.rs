@@ -127,14 +127,7 @@ impl<E: Environment> Shard<E> {
                 let payload = entry.payload.to_vec();
                 cut.extend(self.store.append_entry(partition, position, payload).expect("it was read above"));
             }
-            if !cut.is_empty() {
-                // The groups are out of the shard's hands meanwhile; who waits is told that somebody else leads.
-                let mut waiters = Vec::new();
-                self.writes.remove(partition, &cut, |waiter| waiters.push(waiter));
-                for waiter in waiters {
-                    self.deliver(waiter.reply_to, OperationResult::Failed(ErrorCode::NotLeader.into()));
-                }
-            }
+            self.fail_proposals(partition, &cut);
         }
         replication.activate(partition);
     }
