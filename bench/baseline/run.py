@@ -2,7 +2,7 @@
 """The baseline: one node of Corelode beside Redis and Valkey, and counts per operation.
 
     python3 bench/baseline/run.py                      everything, some 40 minutes
-    python3 bench/baseline/run.py ycsb counts          these parts alone; --list names them
+    python3 bench/baseline/run.py ycsb-e counts        these parts and scenarios alone; --list names them
     python3 bench/baseline/run.py --quick              a try, whose figures say little
 
 Servers run on processor 0 and the load on processor 1, on loopback, in directories that are removed at the end.
@@ -121,10 +121,11 @@ SCENARIOS = [
 ]
 
 
-def throughput(setup, prefixes):
-    """One node beside its peers."""
+def throughput(setup, part):
+    """One node beside its peers, in one scenario or in all whose names begin so."""
+    exact = part in [name for name, *_ in SCENARIOS]
     for name, durability, company, words in SCENARIOS:
-        if not name.startswith(prefixes):
+        if not (name == part if exact else name.startswith(part)):
             continue
         words = f"--clients 50 --keys {KEYS} --value-bytes 100 --durability {durability} {words}"
         stores = [("corelode", setup.store("corelode"))]
@@ -407,14 +408,15 @@ def main():
     parser.add_argument("--out", default=str(ROOT / "docs" / "benchmarks" / "baseline"), help="where the results go")
     arguments = parser.parse_args()
     if arguments.list:
-        return print("\n".join(PARTS))
-    unknown = [part for part in arguments.part if part not in PARTS]
+        return print("\n".join([*PARTS, *(name for name, *_ in SCENARIOS)]))
+    scenarios = {name: lambda setup, name=name: throughput(setup, name) for name, *_ in SCENARIOS}
+    unknown = [part for part in arguments.part if part not in PARTS | scenarios]
     if unknown:
         sys.exit(f"no part is named {unknown[0]}: {', '.join(PARTS)}")
     setup = Setup(arguments)
     try:
         for part in arguments.part or PARTS:
-            PARTS[part](setup)
+            (PARTS | scenarios)[part](setup)
     finally:
         shutil.rmtree(setup.directory)
 
