@@ -16,20 +16,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::block_cache::BlockCache;
 use crate::command::Entry;
-use crate::cursor::Stop;
 use crate::env::thread::LOCK_FILE_NAME;
 use crate::env::{Environment, LogMode};
 use crate::error::{Error, Result};
 use crate::identity::{IDENTITY_FILE_NAME, Identity, Membership, read_identity};
 use crate::ids::{LogId, LogPosition, PartitionId, SlotRange, StreamId};
-use crate::io_buffer::IoBuffer;
 use crate::log::recovery::{RecoveredLog, RecoveredStream, TornTail, recover_log};
 use crate::log::{LogWriter, SegmentBound, StreamState, prepare_segment};
 use crate::manifest::Manifest;
 use crate::options::Options;
-use crate::partition::{Counters, Partition, PartitionStart};
+use crate::partition::{Partition, PartitionStart, StoredState, read_stored_state};
 use crate::store::{Store, stream_of};
 use crate::table::{TABLE_SUFFIX, Table, table_file_name};
 use crate::tree::Tree;
@@ -99,8 +96,7 @@ struct PartitionParts<E: Environment> {
     manifest: Manifest,
     directory: PathBuf,
     tables: Vec<Arc<Table<E>>>,
-    counters: Counters,
-    membership: Vec<u8>,
+    state: StoredState,
     stream: Option<RecoveredStream>,
 }
 
@@ -127,14 +123,14 @@ impl<E: Environment> CoreStart<E> {
     pub fn into_store(self) -> Store<E> {
         let Self { options, is_replicated, log_directory, log, partitions } = self;
         let partitions = partitions.into_iter().map(|parts| {
-            let PartitionParts { manifest, directory, tables, counters, membership, stream } = parts;
+            let PartitionParts { manifest, directory, tables, state, stream } = parts;
             let start = PartitionStart {
                 id: manifest.partition,
                 stream: manifest.stream,
                 flushed: manifest.flushed,
                 tree: Tree::new(directory, manifest, tables, &options),
-                counters,
-                membership,
+                counters: state.counters,
+                membership: state.membership,
                 is_replicated,
             };
             let mut partition = Partition::new(start);
@@ -265,8 +261,9 @@ impl<E: Environment> Opening<'_, E> {
             tables.push(Arc::new(Table::open(self.environment, &path, meta.clone()).await?));
         }
         self.report.tables += tables.len() as u64;
-        let (counters, membership) = self.stored_meta(&manifest, &directory, &tables).await?;
-        Ok(PartitionParts { manifest, directory, tables, counters, membership, stream: None })
+        let tree = Tree::new(directory.clone(), manifest.clone(), tables.clone(), &self.options.store);
+        let state = read_stored_state(self.environment, &tree).await?;
+        Ok(PartitionParts { manifest, directory, tables, state, stream: None })
     }
 
     /// Removes tables that no manifest names: of a job that was cut short, or compacted away.
@@ -283,31 +280,6 @@ impl<E: Environment> Opening<'_, E> {
             }
         }
         Ok(())
-    }
-
-    /// The counters and members that the last flush wrote.
-    async fn stored_meta(
-        &self,
-        manifest: &Manifest,
-        directory: &Path,
-        tables: &[Arc<Table<E>>],
-    ) -> Result<(Counters, Vec<u8>)> {
-        let tree = Tree::new(directory.to_path_buf(), manifest.clone(), tables.to_vec(), &self.options.store);
-        let mut cache = BlockCache::new(1024 * 1024);
-        loop {
-            let counters = Partition::stored_counters(&tree, &mut cache);
-            let both = counters.and_then(|counters| Ok((counters, Partition::stored_membership(&tree, &mut cache)?)));
-            match both {
-                Ok(both) => return Ok(both),
-                Err(Stop::Corruption(corruption)) => return Err(corruption.into()),
-                Err(Stop::Miss(read)) => {
-                    let buffer = IoBuffer::zeroed(read.handle.length as usize);
-                    let (result, mut buffer) = self.environment.read_at(&read.file, buffer, read.handle.offset).await;
-                    buffer.resize(result.map_err(|error| Error::io("read", &read.path, error))?);
-                    cache.complete(&read, &buffer)?;
-                }
-            }
-        }
     }
 
     async fn recover_logs(&mut self, partitions: &[PartitionParts<E>]) -> Result<Vec<FoundLog<E::File>>> {
@@ -347,17 +319,20 @@ impl<E: Environment> Opening<'_, E> {
                     format!("no log has the stream of partition {}: a log was lost", parts.manifest.partition);
                 return Err(Error::corruption(&self.logs_directory, 0, message));
             };
-            let found = log.recovered.streams.get_mut(&stream).expect("filtered above");
+            // The log keeps the state that it has: what it writes next goes on from there.
+            let mut found = log.recovered.streams.get_mut(&stream).expect("filtered above").take();
+            if parts.manifest.is_transferred {
+                found.take_replacement(&log.directory, parts.manifest.flushed)?;
+            }
             found.check_continuity(&log.directory, parts.manifest.flushed)?;
-            let entries = std::mem::take(&mut found.entries);
-            for entry in entries.values() {
+            for entry in found.entries.values() {
                 Entry::decode(&entry.payload).map_err(|message| {
                     let message = format!("entry {} of stream {stream}: {message}", entry.position.index);
                     Error::corruption(&log.directory, 0, message)
                 })?;
             }
-            self.report.entries_replayed += entries.len() as u64;
-            parts.stream = Some(RecoveredStream { state: found.state.clone(), entries });
+            self.report.entries_replayed += found.entries.len() as u64;
+            parts.stream = Some(found);
         }
         Ok(())
     }
@@ -423,7 +398,11 @@ impl<E: Environment> Opening<'_, E> {
             return;
         };
         if log.stream(id).is_some_and(|here| here.epoch == found.state.epoch) {
-            log.forget(id, parts.manifest.flushed);
+            if found.is_replaced {
+                log.reset(id, parts.manifest.flushed);
+            } else {
+                log.forget(id, parts.manifest.flushed);
+            }
             return;
         }
         self.report.streams_moved += 1;

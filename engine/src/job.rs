@@ -12,10 +12,14 @@ use crate::env::Environment;
 use crate::error::{Error, Result};
 use crate::flush::{FlushJob, run_flush};
 use crate::ids::PartitionId;
+use crate::io_buffer::IoBuffer;
 use crate::job_target::JobTarget;
 use crate::log::{SegmentFile, prepare_segment};
 use crate::manifest::{Manifest, ReplaceFailure};
 use crate::table::Table;
+use crate::transfer::{
+    OpenTransferJob, OpenedTransfer, ReadPieceJob, TransferId, WritePieceJob, open_transfer, read_piece, write_piece,
+};
 
 /// How urgent a job is. Lower lanes wait while a higher one has work.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -55,11 +59,17 @@ pub enum Job<E: Environment> {
         /// The tables.
         tables: Vec<Arc<Table<E>>>,
     },
-    /// Remove segment files that are not needed.
-    RemoveSegments {
+    /// Remove files that are not needed and nobody has open.
+    RemoveFiles {
         /// The files.
-        files: Vec<SegmentFile<E::File>>,
+        paths: Vec<PathBuf>,
     },
+    /// Read a piece of a table for another node.
+    ReadPiece(ReadPieceJob<E>),
+    /// Write a piece of a table that another node sent.
+    WritePiece(WritePieceJob<E>),
+    /// Check and open the tables that another node sent.
+    OpenTransfer(OpenTransferJob),
     /// Look up which pages of tables are in memory.
     RefreshResidency {
         /// The tables.
@@ -110,6 +120,27 @@ pub enum JobDone<E: Environment> {
         /// The first failure.
         result: Result<()>,
     },
+    /// A piece of a table was read for another node.
+    PieceRead {
+        /// The transfer.
+        transfer: TransferId,
+        /// Its bytes.
+        result: Result<IoBuffer>,
+    },
+    /// A piece of a table that another node sent was written.
+    PieceWritten {
+        /// The transfer.
+        transfer: TransferId,
+        /// The file.
+        result: Result<E::File>,
+    },
+    /// The tables that another node sent were opened.
+    TransferOpened {
+        /// The transfer.
+        transfer: TransferId,
+        /// The tables.
+        result: Result<OpenedTransfer<E>>,
+    },
     /// Which pages are in memory.
     Residency(Vec<ResidencyReport<E>>),
 }
@@ -132,7 +163,10 @@ impl<E: Environment> Job<E> {
             Self::PrepareSegment { .. } | Self::Flush(_) | Self::WriteManifest { .. } => Lane::Urgent,
             Self::Compact(_)
             | Self::RemoveTables { .. }
-            | Self::RemoveSegments { .. }
+            | Self::RemoveFiles { .. }
+            | Self::ReadPiece(_)
+            | Self::WritePiece(_)
+            | Self::OpenTransfer(_)
             | Self::RefreshResidency { .. } => Lane::Background,
         }
     }
@@ -163,9 +197,15 @@ pub async fn run<E: Environment>(environment: E, job: Job<E>) -> JobDone<E> {
             drop(tables);
             JobDone::Removed { result: remove_files(&environment, paths).await }
         }
-        Job::RemoveSegments { files } => {
-            let paths = files.into_iter().map(|file| file.path).collect();
-            JobDone::Removed { result: remove_files(&environment, paths).await }
+        Job::RemoveFiles { paths } => JobDone::Removed { result: remove_files(&environment, paths).await },
+        Job::ReadPiece(job) => {
+            JobDone::PieceRead { transfer: job.transfer, result: read_piece(&environment, &job).await }
+        }
+        Job::WritePiece(job) => {
+            JobDone::PieceWritten { transfer: job.transfer, result: write_piece(&environment, job).await }
+        }
+        Job::OpenTransfer(job) => {
+            JobDone::TransferOpened { transfer: job.transfer, result: open_transfer(&environment, &job).await }
         }
         Job::RefreshResidency { tables } => JobDone::Residency(refresh_residency(&environment, tables).await),
     }

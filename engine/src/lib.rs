@@ -30,6 +30,7 @@ pub mod partition;
 pub mod row;
 pub mod store;
 pub mod table;
+pub mod transfer;
 pub mod tree;
 
 pub use error::{Corruption, Error, Result};

@@ -24,6 +24,7 @@ pub const MANIFEST_FORMAT_VERSION: u32 = 1;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"CMAN");
 const HEADER_LENGTH: usize = 24;
+const FLAG_TRANSFERRED: u16 = 1;
 /// Room for some hundred thousand tables; what is longer is damage.
 const MANIFEST_LENGTH_MAX: u64 = 256 * 1024 * 1024;
 
@@ -44,6 +45,8 @@ pub struct Manifest {
     pub table_id_next: TableId,
     /// The last entry whose rows are in these tables.
     pub flushed: LogPosition,
+    /// The tables came from another replica and hold all through `flushed`, which the log of this node may not have heard of.
+    pub is_transferred: bool,
     /// The tables with their levels: level 0 newest first, then each level in key order.
     pub tables: Vec<(usize, TableMeta)>,
 }
@@ -60,6 +63,7 @@ impl Manifest {
             version: 0,
             table_id_next: TableId(1),
             flushed: LogPosition::default(),
+            is_transferred: false,
             tables: Vec::new(),
         }
     }
@@ -71,7 +75,7 @@ impl Manifest {
         body.put_u16(self.partition.0);
         body.put_u16(self.slots.first);
         body.put_u16(self.slots.last);
-        body.put_u16(0);
+        body.put_u16(if self.is_transferred { FLAG_TRANSFERRED } else { 0 });
         body.put_u64(self.stream.0);
         body.put_u64(self.incarnation);
         body.put_u64(self.version);
@@ -154,7 +158,11 @@ fn decode_body(body: &[u8]) -> Option<Manifest> {
     let mut fields = FieldReader::new(body);
     let partition = PartitionId(fields.u16()?);
     let slots = SlotRange { first: fields.u16()?, last: fields.u16()? };
-    fields.u16()?;
+    let is_transferred = match fields.u16()? {
+        0 => false,
+        FLAG_TRANSFERRED => true,
+        _ => return None,
+    };
     let stream = StreamId(fields.u64()?);
     let incarnation = fields.u64()?;
     let version = fields.u64()?;
@@ -171,5 +179,15 @@ fn decode_body(body: &[u8]) -> Option<Manifest> {
         tables.push((level, table));
     }
     let is_sane = fields.is_empty() && slots.first <= slots.last && slots.last < SlotRange::SLOT_COUNT;
-    is_sane.then_some(Manifest { partition, slots, stream, incarnation, version, table_id_next, flushed, tables })
+    is_sane.then_some(Manifest {
+        partition,
+        slots,
+        stream,
+        incarnation,
+        version,
+        table_id_next,
+        flushed,
+        is_transferred,
+        tables,
+    })
 }

@@ -89,6 +89,12 @@ struct ManifestInFlight<E: Environment> {
     edits: Vec<Edit<E>>,
 }
 
+/// Tables that another replica has sent, with the manifest that puts them into place.
+struct Replacement<E: Environment> {
+    manifest: Manifest,
+    tables: Vec<Arc<Table<E>>>,
+}
+
 /// Where a walk stands.
 struct Progress {
     key: Vec<u8>,
@@ -143,6 +149,10 @@ pub struct Tree<E: Environment> {
     is_compaction_suspended: bool,
     edits: Vec<Edit<E>>,
     manifest_in_flight: Option<ManifestInFlight<E>>,
+    /// No new work begins: another replica's tables are about to take the place of these.
+    is_suspended: bool,
+    /// The tree that takes the place of this one, once its manifest is durable.
+    replacement: Option<Replacement<E>>,
     /// Tables that no manifest names any more, until no reader holds them.
     unused: Vec<Rc<TableView<E>>>,
     /// Tables whose pages nobody has looked at yet, and whether to bring them into memory.
@@ -175,6 +185,8 @@ impl<E: Environment> Tree<E> {
             is_compaction_suspended: false,
             edits: Vec::new(),
             manifest_in_flight: None,
+            is_suspended: false,
+            replacement: None,
             unused: Vec::new(),
             unseen: Vec::new(),
         }
@@ -232,10 +244,89 @@ impl<E: Environment> Tree<E> {
             && self.compaction.is_none()
             && self.edits.is_empty()
             && self.manifest_in_flight.is_none()
+            && self.replacement.is_none()
     }
 
     pub(crate) fn is_compaction_suspended(&self) -> bool {
-        self.is_compaction_suspended || self.compaction.is_some()
+        self.is_compaction_suspended || self.is_suspended || self.compaction.is_some()
+    }
+
+    /// Lets no new work begin, or lets it begin again.
+    pub(crate) fn set_suspended(&mut self, is_suspended: bool) {
+        self.is_suspended = is_suspended;
+    }
+
+    /// Whether no job is under way that would change the tables.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.is_flush_running
+            && self.compaction.is_none()
+            && self.edits.is_empty()
+            && self.manifest_in_flight.is_none()
+            && self.replacement.is_none()
+    }
+
+    /// Up to where the tables on disk go.
+    pub(crate) fn flushed(&self) -> LogPosition {
+        self.manifest.flushed
+    }
+
+    /// The tables as the manifest on disk names them, with their levels. Who holds them keeps their files.
+    pub(crate) fn leveled_tables(&self) -> Vec<(usize, Rc<TableView<E>>)> {
+        let levels = self.levels.iter().enumerate();
+        levels.flat_map(|(level, views)| views.iter().map(move |view| (level, Rc::clone(view)))).collect()
+    }
+
+    /// Numbers for tables that come from elsewhere, and where they go.
+    pub(crate) fn reserve(&mut self, table_count: u64) -> JobTarget {
+        self.target(table_count)
+    }
+
+    /// The manifest that puts `tables`, which hold all through `through`, in place of all that is here.
+    ///
+    /// # Panics
+    /// If work is under way that would change the tables.
+    pub(crate) fn start_replacement(&mut self, through: LogPosition, tables: Vec<(usize, Arc<Table<E>>)>) -> Manifest {
+        assert!(self.is_quiet() && self.is_suspended, "nothing else changes the tables meanwhile");
+        let manifest = Manifest {
+            version: self.manifest.version + 1,
+            table_id_next: self.table_id_next,
+            flushed: through,
+            is_transferred: true,
+            tables: tables.iter().map(|(level, table)| (*level, table.meta().clone())).collect(),
+            ..self.manifest
+        };
+        let tables = tables.into_iter().map(|(_, table)| table).collect();
+        self.replacement = Some(Replacement { manifest: manifest.clone(), tables });
+        manifest
+    }
+
+    /// Whether the manifest being written is that of a replacement.
+    pub(crate) fn is_replacement_under_way(&self) -> bool {
+        self.replacement.is_some()
+    }
+
+    /// The replacement's manifest could not be written, and the one before is in place.
+    pub(crate) fn replacement_failed(&mut self) {
+        self.replacement = None;
+        self.is_suspended = false;
+    }
+
+    /// The replacement's manifest is durable: the tree becomes what it says.
+    pub(crate) fn install_replacement(&mut self) {
+        let Replacement { manifest, tables } = self.replacement.take().expect("a replacement was under way");
+        let mut levels: [Vec<_>; LEVEL_COUNT] = Default::default();
+        for ((level, _), table) in manifest.tables.iter().zip(tables) {
+            self.unseen.push((Arc::clone(&table), false));
+            levels[*level].push(Rc::new(TableView::new(table)));
+        }
+        let before = std::mem::replace(&mut self.levels, levels);
+        self.unused.extend(before.into_iter().flatten());
+        self.active = Memtable::new();
+        self.frozen.clear();
+        self.frozen_through = manifest.flushed;
+        self.manifest = manifest;
+        self.is_suspended = false;
+        self.is_compaction_suspended = false;
     }
 
     pub(crate) fn insert(&mut self, row: &Row<'_>, newest_pin: Option<Revision>) {
@@ -335,7 +426,7 @@ impl<E: Environment> Tree<E> {
         log_time_floor: LogTime,
     ) -> Option<FlushJob> {
         let oldest = self.frozen.back()?;
-        if self.is_flush_running || oldest.through.index > durable.index {
+        if self.is_flush_running || self.is_suspended || oldest.through.index > durable.index {
             return None;
         }
         let memtable = Arc::clone(&oldest.memtable);
@@ -448,6 +539,7 @@ impl<E: Environment> Tree<E> {
         }
         for edit in &edits {
             manifest.flushed = edit.flushed.unwrap_or(manifest.flushed);
+            manifest.is_transferred &= edit.flushed.is_none();
         }
         self.manifest_in_flight = Some(ManifestInFlight { manifest: manifest.clone(), edits });
         Some(manifest)

@@ -39,6 +39,10 @@ pub struct RecoveredStream {
     pub state: StreamState,
     /// Its unflushed entries in order.
     pub entries: BTreeMap<LogIndex, RecoveredEntry>,
+    /// The entry that the log holds where the manifest says that the tables end, if it holds one there.
+    at_flushed: Option<LogPosition>,
+    /// The tables came from another replica, and the log had not heard of it: the stream must be attached anew.
+    pub(crate) is_replaced: bool,
 }
 
 /// Remains of a write that never completed; they were cut.
@@ -257,11 +261,20 @@ async fn replay_segments<E: Environment>(
                 {
                     return Err(cut_off(&file.path, file.size_bytes, &format!("it was made with {size_bytes}")));
                 }
-                if let Some((stream, index)) = replay
+                let effect = replay
                     .apply(&record, flushed)
-                    .map_err(|message| Error::corruption(&file.path, batch.header.offset, message))?
-                {
-                    last_entries.insert(stream, index);
+                    .map_err(|message| Error::corruption(&file.path, batch.header.offset, message))?;
+                match effect {
+                    Effect::None => {}
+                    Effect::Entry(stream, index) => {
+                        last_entries.insert(stream, index);
+                    }
+                    Effect::Begun(stream) => {
+                        last_entries.remove(&stream);
+                        for segment in &mut recovered.live {
+                            segment.last_entries.remove(&stream);
+                        }
+                    }
                 }
             }
         }
@@ -332,6 +345,42 @@ fn check_follows(path: &Path, before: &ScannedSegment, next: &ScannedSegment) ->
 }
 
 impl RecoveredStream {
+    fn new(state: StreamState) -> Self {
+        Self { state, entries: BTreeMap::new(), at_flushed: None, is_replaced: false }
+    }
+
+    /// The stream with its entries; its state stays here as well.
+    pub(crate) fn take(&mut self) -> Self {
+        Self { entries: std::mem::take(&mut self.entries), state: self.state.clone(), ..*self }
+    }
+
+    /// Takes over that the tables came from another replica and hold all through `through`, if the log does not know it: then what the log holds is not
+    /// what follows.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] naming `directory` if neither can be.
+    pub(crate) fn take_replacement(&mut self, directory: &Path, through: LogPosition) -> Result<()> {
+        let StreamState { stream, last, flushed, .. } = self.state;
+        let is_known = match self.at_flushed {
+            Some(found) => found.term == through.term,
+            None => last.index >= through.index && flushed == through,
+        };
+        if is_known {
+            return Ok(());
+        }
+        if self.at_flushed.is_none() && last.index >= through.index {
+            let message = format!(
+                "the tables of stream {stream} came from another replica and end at entry {}, and the log goes on to entry {} without that entry: a segment is missing or damaged",
+                through.index, last.index
+            );
+            return Err(Error::corruption(directory, 0, message));
+        }
+        self.entries.clear();
+        self.is_replaced = true;
+        self.state.last = through;
+        Ok(())
+    }
+
     /// Takes over what the stream's manifest says is in tables, and checks that every entry from there to the stream's
     /// last is here. Called once the log with the stream's highest epoch is known.
     ///
@@ -367,6 +416,16 @@ impl RecoveredStream {
     }
 }
 
+/// What a record did to its stream.
+enum Effect {
+    /// Nothing that keeps a segment.
+    None,
+    /// It wrote this entry.
+    Entry(StreamId, LogIndex),
+    /// It began the stream anew: none of its entries before are needed.
+    Begun(StreamId),
+}
+
 struct Replay {
     log: LogId,
     incarnation: Option<u64>,
@@ -378,12 +437,12 @@ struct Replay {
 }
 
 impl Replay {
-    /// Applies a record; answers the entry it wrote. The error is a clause for a corruption report.
+    /// Applies a record. The error is a clause for a corruption report.
     fn apply(
         &mut self,
         record: &Record<'_>,
         flushed: &impl Fn(StreamId) -> LogPosition,
-    ) -> std::result::Result<Option<(StreamId, LogIndex)>, String> {
+    ) -> std::result::Result<Effect, String> {
         match record {
             Record::SegmentHeader { log, .. } if *log != self.log => {
                 return Err(format!("the segment belongs to log {log}, not to log {}", self.log));
@@ -402,10 +461,15 @@ impl Replay {
                 }
                 drop(stream.entries.split_off(&entry.position.index));
                 stream.state.last = entry.position;
-                if entry.position.index > flushed(entry.stream).index {
+                let in_tables = flushed(entry.stream);
+                if entry.position.index == in_tables.index {
+                    stream.at_flushed = Some(entry.position);
+                } else if entry.position.index < in_tables.index {
+                    stream.at_flushed = None;
+                } else {
                     stream.entries.insert(entry.position.index, owned(entry));
                 }
-                return Ok(Some((entry.stream, entry.position.index)));
+                return Ok(Effect::Entry(entry.stream, entry.position.index));
             }
             Record::Rewrite(entry) => {
                 let entries = match self.streams.get_mut(&entry.stream) {
@@ -413,7 +477,13 @@ impl Replay {
                     _ => self.staged.entry((entry.stream, entry.epoch)).or_default(),
                 };
                 entries.entry(entry.position.index).or_insert_with(|| owned(entry));
-                return Ok(Some((entry.stream, entry.position.index)));
+                if let Some(stream) = self.streams.get_mut(&entry.stream)
+                    && stream.state.epoch == entry.epoch
+                    && entry.position.index == flushed(entry.stream).index
+                {
+                    stream.at_flushed = Some(entry.position);
+                }
+                return Ok(Effect::Entry(entry.stream, entry.position.index));
             }
             Record::Truncate { stream, epoch, through } => {
                 attached(&mut self.streams, *stream, *epoch)?.state.truncated = *through;
@@ -422,8 +492,15 @@ impl Replay {
                 attached(&mut self.streams, *stream, *epoch)?.state.hard_state = *hard_state;
             }
             Record::Attach(state) => {
-                let entries = self.staged.remove(&(state.stream, state.epoch)).unwrap_or_default();
-                self.streams.insert(state.stream, RecoveredStream { state: state.clone(), entries });
+                let entries = self.staged.remove(&(state.stream, state.epoch));
+                let has_moved = entries.is_some();
+                let entries = entries.unwrap_or_default();
+                let at_flushed = entries.get(&flushed(state.stream).index).map(|entry| entry.position);
+                let begun = RecoveredStream { entries, at_flushed, ..RecoveredStream::new(state.clone()) };
+                self.streams.insert(state.stream, begun);
+                if !has_moved {
+                    return Ok(Effect::Begun(state.stream));
+                }
             }
             Record::Detach { stream, epoch } => {
                 if self.streams.get(stream).is_some_and(|found| found.state.epoch <= *epoch) {
@@ -431,7 +508,7 @@ impl Replay {
                 }
             }
         }
-        Ok(None)
+        Ok(Effect::None)
     }
 
     fn checkpoint(&mut self, state: &StreamState) -> std::result::Result<(), String> {
@@ -444,7 +521,7 @@ impl Replay {
             }
             known.state = state.clone();
         } else {
-            self.streams.insert(state.stream, RecoveredStream { state: state.clone(), entries: BTreeMap::new() });
+            self.streams.insert(state.stream, RecoveredStream::new(state.clone()));
         }
         Ok(())
     }

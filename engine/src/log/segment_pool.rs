@@ -73,6 +73,13 @@ impl<F> SegmentPool<F> {
         self.live.back_mut()
     }
 
+    /// A stream was attached anew in the newest segment: no older one holds entries of it that are needed.
+    pub(super) fn forget_older_entries(&mut self, stream: StreamId) {
+        for segment in self.live.iter_mut().rev().skip(1) {
+            segment.last_entries.remove(&stream);
+        }
+    }
+
     pub(super) fn push_live(&mut self, segment: LiveSegment<F>) {
         self.live.push_back(segment);
     }

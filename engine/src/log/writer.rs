@@ -112,10 +112,20 @@ pub(crate) struct SegmentTail {
 struct Stream {
     /// As of the last batch handed out: what a checkpoint says.
     state: StreamState,
+    /// The epoch of records given from now on, perhaps of an ATTACH that is not in a batch handed out yet.
+    epoch: StreamEpoch,
+    /// Term and vote as they were given last, perhaps not yet in a batch handed out.
+    hard_state: HardState,
     /// The last entry given to [`LogWriter::append`], perhaps not yet in a batch handed out.
     appended: LogPosition,
     /// Whether the batch with its ATTACH has been handed out: from then on checkpoints speak of it.
     attached: bool,
+}
+
+impl Stream {
+    fn attached(state: StreamState) -> Self {
+        Self { epoch: state.epoch, hard_state: state.hard_state, appended: state.last, state, attached: true }
+    }
 }
 
 #[derive(Debug)]
@@ -141,8 +151,18 @@ struct Batch {
 
 #[derive(Debug)]
 enum InFlight<F> {
-    Records { sequence: BatchSequence, length: u64, durable: Vec<Durable> },
-    Checkpoint { sequence: BatchSequence, length: u64, segment: OpenSegment<F> },
+    Records {
+        sequence: BatchSequence,
+        length: u64,
+        durable: Vec<Durable>,
+        /// Streams whose entries in older segments are not needed once this is durable.
+        attached: Vec<StreamId>,
+    },
+    Checkpoint {
+        sequence: BatchSequence,
+        length: u64,
+        segment: OpenSegment<F>,
+    },
     Successor,
 }
 
@@ -199,11 +219,7 @@ impl<F: Clone> LogWriter<F> {
             identity: tail.identity,
             offset: tail.offset,
         });
-        let streams = start
-            .streams
-            .into_iter()
-            .map(|state| (state.stream, Stream { appended: state.last, state, attached: true }))
-            .collect();
+        let streams = start.streams.into_iter().map(|state| (state.stream, Stream::attached(state))).collect();
         Self {
             log: start.log,
             incarnation: start.incarnation,
@@ -297,8 +313,28 @@ impl<F: Clone> LogWriter<F> {
     /// If it is attached already.
     pub fn attach(&mut self, state: StreamState) {
         let stream = state.stream;
-        let tracked = Stream { appended: state.last, state: StreamState::new(stream, state.epoch), attached: false };
+        let tracked =
+            Stream { state: StreamState::new(stream, state.epoch), attached: false, ..Stream::attached(state.clone()) };
         assert!(self.streams.insert(stream, tracked).is_none(), "stream {stream} is attached already");
+        self.push(&Record::Attach(state.clone()), stream, Change::Attached(state));
+    }
+
+    /// Begins a stream anew behind `through`: what another replica sent, durably, takes the place of all its entries.
+    ///
+    /// # Panics
+    /// If the stream is not attached.
+    pub fn reset(&mut self, stream: StreamId, through: LogPosition) {
+        let tracked = self.streams.get_mut(&stream).unwrap_or_else(|| panic!("stream {stream} is not attached"));
+        tracked.epoch = tracked.epoch.next();
+        tracked.appended = through;
+        let state = StreamState {
+            epoch: tracked.epoch,
+            hard_state: tracked.hard_state,
+            truncated: through,
+            flushed: through,
+            last: through,
+            ..tracked.state.clone()
+        };
         self.push(&Record::Attach(state.clone()), stream, Change::Attached(state));
     }
 
@@ -331,7 +367,7 @@ impl<F: Clone> LogWriter<F> {
         assert!(position.index.0 >= 1 && position.index.0 <= tracked.appended.index.0 + 1, "a gap before {position:?}");
         assert!(payload.len() <= crate::limits::ENTRY_SIZE_BYTES_MAX, "an entry of {} bytes", payload.len());
         tracked.appended = position;
-        let epoch = tracked.state.epoch;
+        let epoch = tracked.epoch;
         let record = Record::Append(EntryRecord { stream, epoch, position, payload });
         self.push_sized(&record, ENTRY_RECORD_OVERHEAD + payload.len(), stream, Change::Last(position));
         self.pending.back_mut().expect("just pushed").entry_count += 1;
@@ -352,6 +388,7 @@ impl<F: Clone> LogWriter<F> {
     /// If the stream is not attached.
     pub fn set_hard_state(&mut self, stream: StreamId, hard_state: HardState) {
         let epoch = self.epoch(stream);
+        self.streams.get_mut(&stream).expect("asked for its epoch").hard_state = hard_state;
         self.push(&Record::HardState { stream, epoch, hard_state }, stream, Change::HardState(hard_state));
     }
 
@@ -474,8 +511,11 @@ impl<F: Clone> LogWriter<F> {
         }
         self.spare_buffer = Some(write.buffer);
         match in_flight {
-            InFlight::Records { sequence, length, durable } => {
+            InFlight::Records { sequence, length, durable, attached } => {
                 self.durable_through = sequence;
+                for stream in attached {
+                    self.segments.forget_older_entries(stream);
+                }
                 self.current.as_mut().expect("records went to a segment").offset += length;
                 Ok(durable)
             }
@@ -504,7 +544,7 @@ impl<F: Clone> LogWriter<F> {
     }
 
     fn epoch(&self, stream: StreamId) -> StreamEpoch {
-        self.streams.get(&stream).unwrap_or_else(|| panic!("stream {stream} is not attached")).state.epoch
+        self.streams.get(&stream).unwrap_or_else(|| panic!("stream {stream} is not attached")).epoch
     }
 
     fn push(&mut self, record: &Record<'_>, stream: StreamId, change: Change) {
@@ -547,7 +587,7 @@ impl<F: Clone> LogWriter<F> {
     }
 
     fn write_batch(&mut self, mut batch: Batch) -> LogWrite<F> {
-        let durable = self.apply_changes(std::mem::take(&mut batch.changes));
+        let (durable, attached) = self.apply_changes(std::mem::take(&mut batch.changes));
         let segment = self.current.as_ref().expect("the batch fits the current segment");
         let (identity, offset) = (segment.identity, segment.offset);
         let (path, file) = (segment.file.path.clone(), segment.file.file.clone());
@@ -561,7 +601,7 @@ impl<F: Clone> LogWriter<F> {
         } else {
             batch.buffer.len() as u64
         };
-        self.in_flight = Some(InFlight::Records { sequence, length, durable });
+        self.in_flight = Some(InFlight::Records { sequence, length, durable, attached });
         LogWrite { file, path, offset, buffer: batch.buffer, mode: self.mode }
     }
 
@@ -629,9 +669,10 @@ impl<F: Clone> LogWriter<F> {
     }
 
     /// Brings the streams' states up to the batch that is about to be written; answers what its write makes durable.
-    fn apply_changes(&mut self, changes: Vec<(StreamId, Change)>) -> Vec<Durable> {
+    fn apply_changes(&mut self, changes: Vec<(StreamId, Change)>) -> (Vec<Durable>, Vec<StreamId>) {
         let segment = self.segments.newest_mut().expect("records go to a live segment");
         let mut durable = Vec::with_capacity(changes.len());
+        let mut attached = Vec::new();
         for (stream, change) in changes {
             if let Change::Rewritten(position) = change {
                 segment.last_entries.insert(stream, position.index);
@@ -647,7 +688,11 @@ impl<F: Clone> LogWriter<F> {
                 Change::HardState(hard_state) => tracked.state.hard_state = hard_state,
                 Change::Truncated(through) => tracked.state.truncated = through,
                 Change::Attached(state) => {
-                    self.staged.remove(&stream);
+                    // Entries that were rewritten here for it are needed.
+                    if !self.staged.remove(&stream) {
+                        segment.last_entries.remove(&stream);
+                        attached.push(stream);
+                    }
                     tracked.state = state;
                     tracked.attached = true;
                 }
@@ -658,7 +703,7 @@ impl<F: Clone> LogWriter<F> {
                 Change::Rewritten(_) => unreachable!("handled above"),
             }
         }
-        durable
+        (durable, attached)
     }
 
     /// Frees the oldest segments whose entries are all flushed and truncated.

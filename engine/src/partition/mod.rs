@@ -11,6 +11,7 @@ mod proposals;
 mod replica;
 mod replicated;
 mod snapshots;
+mod stored;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ pub use proposals::{Durability, Proposal, ProposedEntry};
 pub(crate) use replica::ReplicaLog;
 pub use snapshots::SnapshotId;
 pub(crate) use snapshots::Snapshots;
+pub(crate) use stored::{StoredState, read_stored_state};
 
 /// The row of [`Keyspace::Meta`] that holds the counters, written with each flush.
 const COUNTERS_KEY: &[u8] = b"counters";
@@ -484,18 +486,6 @@ impl<E: Environment> Partition<E> {
     pub(crate) fn log_time_floor(&self) -> LogTime {
         let held = self.snapshots.oldest_log_time().unwrap_or(self.durable_counters.log_time);
         held.min(self.durable_counters.log_time)
-    }
-
-    /// The counters that the last flush wrote.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub(crate) fn stored_counters(tree: &Tree<E>, cache: &mut BlockCache) -> Result<Counters, Stop<E::File>> {
-        let mut counters = Counters::default();
-        tree.get(Keyspace::Meta, COUNTERS_KEY, Revision::MAX, cache, |row| {
-            counters = Counters::decode(row.value).unwrap_or_default();
-        })?;
-        Ok(counters)
     }
 }
 

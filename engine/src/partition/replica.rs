@@ -144,6 +144,14 @@ impl ReplicaLog {
         self.entries.iter()
     }
 
+    /// All up to `through` came from elsewhere, and what is here does not follow it: it goes. Answers what of it was proposed here.
+    pub(crate) fn reset(&mut self, through: LogPosition, log_time: LogTime) -> Vec<ProposedEntry> {
+        self.assembly.advance_log_time(log_time);
+        self.bytes = 0;
+        self.truncated = through;
+        self.entries.drain(..).filter_map(|entry| entry.proposed).collect()
+    }
+
     /// Lets the entries up to `through` go.
     pub(crate) fn truncate(&mut self, through: LogIndex) {
         while let Some(entry) = self.entries.pop_front_if(|entry| entry.position.index <= through) {

@@ -9,17 +9,14 @@
 //! Nothing is applied before it is committed; what is committed may be applied before this disk has it, and is flushed only once it has.
 
 use super::replica::{ReplicaEntry, ReplicaLog, SealedProposal};
-use super::{Feed, Outcome, Partition, ProposedEntry};
-use crate::block_cache::BlockCache;
+use super::{Feed, NextDeadline, Outcome, Partition, ProposedEntry, StoredState};
 use crate::command::Entry;
-use crate::cursor::Stop;
 use crate::env::Environment;
-use crate::ids::{LogIndex, LogPosition, LogTime, Revision};
+use crate::ids::{LogIndex, LogPosition, LogTime};
 use crate::row::{Keyspace, Row, RowKey, RowKind};
-use crate::tree::Tree;
 
 /// The row of [`Keyspace::Meta`] that holds the group's members.
-const MEMBERSHIP_KEY: &[u8] = b"membership";
+pub(super) const MEMBERSHIP_KEY: &[u8] = b"membership";
 
 impl<E: Environment> Partition<E> {
     fn replica(&self) -> &ReplicaLog {
@@ -127,6 +124,23 @@ impl<E: Environment> Partition<E> {
         }
     }
 
+    /// Tables that another replica sent are in place of the tree, and hold all through `through`. Answers what was proposed here and is gone.
+    pub(crate) fn install_replacement(
+        &mut self,
+        through: LogPosition,
+        StoredState { counters, membership }: StoredState,
+    ) -> Vec<ProposedEntry> {
+        assert!(through.index > self.applied.index, "{through:?} would take back what is applied: {:?}", self.applied);
+        self.tree.install_replacement();
+        // Readers held revisions of rows that are gone.
+        self.snapshots.release_all();
+        (self.counters, self.durable_counters) = (counters, counters);
+        (self.applied, self.durable) = (through, through);
+        self.next_deadline = NextDeadline::Unknown;
+        self.membership = membership;
+        self.replica_mut().reset(through, counters.log_time)
+    }
+
     pub(crate) fn truncate_entries(&mut self, through: LogIndex) {
         assert!(through <= self.applied.index, "{through} is truncated, and {:?} applied", self.applied);
         self.replica_mut().truncate(through);
@@ -138,15 +152,5 @@ impl<E: Environment> Partition<E> {
         let value_crc = crc32fast::hash(membership);
         let row = Row { row_key, kind: RowKind::Value, deadline: None, value_crc, value: membership };
         self.tree.insert(&row, None);
-    }
-
-    /// The members that the last flush wrote; empty if there were none.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub(crate) fn stored_membership(tree: &Tree<E>, cache: &mut BlockCache) -> Result<Vec<u8>, Stop<E::File>> {
-        let mut membership = Vec::new();
-        tree.get(Keyspace::Meta, MEMBERSHIP_KEY, Revision::MAX, cache, |row| membership = row.value.to_vec())?;
-        Ok(membership)
     }
 }

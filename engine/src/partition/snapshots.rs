@@ -45,6 +45,11 @@ impl Snapshots {
         self.held.remove(&id);
     }
 
+    /// Drops all of them. Their names are not given again.
+    pub(crate) fn release_all(&mut self) {
+        self.held.clear();
+    }
+
     /// Drops those that were not used for `idle_ms_max`.
     pub(crate) fn expire(&mut self, now_ms: u64, idle_ms_max: u64) {
         self.held.retain(|_, snapshot| now_ms.saturating_sub(snapshot.used_at_ms) <= idle_ms_max);

@@ -57,6 +57,7 @@ impl<E: Environment> Store<E> {
         self.plan_flushes();
         self.plan_compactions();
         self.plan_manifests();
+        self.plan_transfers();
         self.plan_removals();
         self.plan_residency();
     }
@@ -74,7 +75,7 @@ impl<E: Environment> Store<E> {
         }
         let files = self.log.take_surplus_segments();
         if !files.is_empty() {
-            self.jobs.push_back(Job::RemoveSegments { files });
+            self.jobs.push_back(Job::RemoveFiles { paths: files.into_iter().map(|file| file.path).collect() });
         }
     }
 
@@ -224,6 +225,9 @@ impl<E: Environment> Store<E> {
         result: std::result::Result<(), ReplaceFailure>,
     ) -> Result<()> {
         let owned = self.partitions.get_mut(&partition).expect("jobs are of owned partitions");
+        if owned.tree.is_replacement_under_way() {
+            return self.replacement_written(partition, result);
+        }
         match result {
             Ok(()) => {}
             Err(ReplaceFailure { error, is_untouched: true }) => {

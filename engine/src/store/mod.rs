@@ -14,6 +14,7 @@
 mod maintenance;
 mod replication;
 mod retry;
+mod transfer;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -30,10 +31,13 @@ use crate::log::{Durable, LogCounters, LogWrite, LogWriter};
 use crate::options::Options;
 use crate::partition::{Answer, Durability, Outcome, Partition, Proposal, SnapshotId, Write};
 use crate::table::BlockRead;
+use crate::transfer::TransferId;
 use crate::tree::{ReadOptions, Walk};
 use maintenance::Retries;
 
 pub use replication::check_entry;
+pub use transfer::Receiving;
+use transfer::{Lent, Received};
 
 /// Why a write is not taken now. Nothing was done; it can be tried again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +71,8 @@ pub struct StoreCounters {
     pub manifests: u64,
     /// Bytes that compaction wrote.
     pub compaction_bytes: u64,
+    /// Times that another replica's tables took the place of a partition's own.
+    pub replacements: u64,
     /// Jobs that failed and are tried again.
     pub job_failures: u64,
     /// Point reads and scans that had to wait for a block.
@@ -87,6 +93,11 @@ pub struct Store<E: Environment> {
     sealed: Vec<PartitionId>,
     /// What is durable of what somebody asked to be told of.
     stored_tokens: Vec<(PartitionId, u64)>,
+    /// Tables that other nodes read.
+    lent: Vec<Lent<E>>,
+    /// Tables that other nodes send.
+    received: Vec<Received<E>>,
+    transfer_last: TransferId,
     /// Memory of all memtables, active and frozen, bytes.
     memtable_bytes: usize,
     compactions_running: usize,
@@ -127,6 +138,9 @@ impl<E: Environment> Store<E> {
             dirty: Vec::new(),
             sealed: Vec::new(),
             stored_tokens: Vec::new(),
+            lent: Vec::new(),
+            received: Vec::new(),
+            transfer_last: TransferId(0),
             memtable_bytes,
             compactions_running: 0,
             maintenance_due: true,
@@ -431,6 +445,9 @@ impl<E: Environment> Store<E> {
                     self.job_failed("remove files", &error);
                 }
             }
+            JobDone::PieceRead { transfer, result } => self.piece_read(transfer, result),
+            JobDone::PieceWritten { transfer, result } => self.piece_written(transfer, result),
+            JobDone::TransferOpened { transfer, result } => self.transfer_opened(transfer, result),
             JobDone::Residency(reports) => {
                 for report in reports {
                     if let Some(owned) = self.partitions.get_mut(&report.partition) {

@@ -14,6 +14,7 @@ mod index;
 mod meta;
 mod table_cursor;
 mod varint;
+mod verify;
 mod view;
 
 use std::fmt;
