@@ -12,8 +12,8 @@ use crate::ids::{
 };
 use crate::limits::HEADER_SIZE_BYTES;
 use crate::peer::{
-    PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerMessage, PeerTurnWriter, PeerVoteKind, PeerVoteReply,
-    PeerVoteRequest,
+    PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerMessage, PeerTransfer, PeerTransferOutcome, PeerTransferPart,
+    PeerTransferReply, PeerTurnWriter, PeerVoteKind, PeerVoteReply, PeerVoteRequest,
 };
 use crate::table::TableBuilder;
 use crate::{ErrorCode, Opcode, RetryClass, Role, slot_of};
@@ -217,6 +217,30 @@ fn messages_between_nodes_are_the_schemas() {
         &head(Kind::TIMEOUT_NOW, Flag::empty(), 0),
     ];
     assert_eq!(ours, theirs.concat());
+}
+
+#[test]
+fn parts_of_a_transfer_are_the_schemas() {
+    let transfer =
+        |part| body(|out| PeerTransfer { transfer: 1, partition: PartitionId(2), sequence: 3, part }.encode(HEAD, out));
+    let head = |first, second, number, kind| wire::PeerTransferHead::new(1, first, second, 3, number, 2, kind, 0, 0).0;
+    let begin = PeerTransferPart::Begin { position: position(4, 5), table_count: 6 };
+    assert_eq!(transfer(begin), head(4, 5, 6, 1));
+    let table = PeerTransferPart::Table { level: 6, description: KEY };
+    assert_eq!(transfer(table), [&head(0, 0, 6, 2)[..], KEY].concat());
+    let piece = PeerTransferPart::Piece { offset: 7, bytes: KEY };
+    assert_eq!(transfer(piece), [&head(7, 0, 0, 3)[..], KEY].concat());
+    assert_eq!(transfer(PeerTransferPart::End), head(0, 0, 0, 4));
+    assert_eq!(transfer(PeerTransferPart::Cancel), head(0, 0, 0, 5));
+
+    let reply = |outcome| {
+        body(|out| PeerTransferReply { transfer: 1, partition: PartitionId(2), sequence: 3, outcome }.encode(HEAD, out))
+    };
+    let head = |outcome| wire::PeerTransferReplyHead::new(1, 3, 2, outcome, 0).0;
+    assert_eq!(reply(PeerTransferOutcome::Taken), head(1));
+    assert_eq!(reply(PeerTransferOutcome::Done), head(2));
+    let refused = reply(PeerTransferOutcome::Refused { message: "why" });
+    assert_eq!(refused, [&head(3)[..], b"why"].concat());
 }
 
 #[test]

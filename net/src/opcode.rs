@@ -163,6 +163,10 @@ opcodes! {
     PeerHello = 64, "PEER_HELLO", true, Some(Role::Peer);
     /// Everything that a core says to a core of another node in one turn. It has no reply.
     PeerTurn = 65, "PEER_TURN", true, Some(Role::Peer);
+    /// A part of a partition's tables, for a replica that lags too far for the log. It has no reply.
+    PeerTransfer = 66, "PEER_TRANSFER", true, Some(Role::Peer);
+    /// What became of such parts. It has no reply.
+    PeerTransferReply = 67, "PEER_TRANSFER_REPLY", true, Some(Role::Peer);
 }
 
 impl Opcode {

@@ -4,6 +4,8 @@
 //! dials its own. The dialler completes the handshake as [`Role::Peer`](crate::Role::Peer), moves to the core it wants
 //! with BIND, and says [`PeerHello`], which is answered. Then it sends a [`PeerTurn`] at a time, which nobody answers: what was lost is said again by consensus, which
 //! expects no more of its network. A turn without messages is a beat, a sign of life of the core that sent it.
+//! A replica that lags too far for the log is sent its partition's tables, a [`PeerTransfer`] for each part, and answers with [`PeerTransferReply`] over the
+//! connection that it dialled.
 //!
 //! These are layouts, not consensus: this crate does not know the crate that decides, and the server carries between the
 //! two. A decoded message is one that consensus can take without checks of its own: numbers leave room to count on,
@@ -12,6 +14,7 @@
 
 mod hello;
 mod message;
+mod transfer;
 mod turn;
 mod turn_writer;
 
@@ -20,5 +23,6 @@ pub use message::{
     PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerEntries, PeerEntry, PeerMessage, PeerVoteKind, PeerVoteReply,
     PeerVoteRequest,
 };
+pub use transfer::{PeerTransfer, PeerTransferOutcome, PeerTransferPart, PeerTransferReply};
 pub use turn::{PeerMessages, PeerTurn};
 pub use turn_writer::{PeerAppendWriter, PeerTurnWriter};

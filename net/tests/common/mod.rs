@@ -14,8 +14,8 @@ use corelode_net::handshake::{
 };
 use corelode_net::limits::BODY_SIZE_BYTES_MAX;
 use corelode_net::peer::{
-    PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerHello, PeerMessage, PeerTurn, PeerTurnWriter, PeerVoteKind,
-    PeerVoteReply, PeerVoteRequest,
+    PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerHello, PeerMessage, PeerTransfer, PeerTransferOutcome,
+    PeerTransferPart, PeerTransferReply, PeerTurn, PeerTurnWriter, PeerVoteKind, PeerVoteReply, PeerVoteRequest,
 };
 use corelode_net::table::{
     Bind, BindReply, CoreEntry, CoreStatus, Counter, ErrorReply, GoAway, Histograms, HistogramsRequest, LeaderHint,
@@ -336,6 +336,20 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         }
         turn.finish(HEAD);
     });
+    let transfer = |sequence, part| PeerTransfer { transfer: 7, partition: PartitionId(4), sequence, part };
+    let begin = PeerTransferPart::Begin { position: position(5, 42), table_count: 1 };
+    add("PEER_TRANSFER, begin", &mut |out| transfer(0, begin).encode(HEAD, out));
+    let table = PeerTransferPart::Table { level: 2, description: b"what describes it" };
+    add("PEER_TRANSFER, table", &mut |out| transfer(1, table).encode(HEAD, out));
+    let piece = PeerTransferPart::Piece { offset: 262_144, bytes: b"bytes of the table" };
+    add("PEER_TRANSFER, piece", &mut |out| transfer(2, piece).encode(HEAD, out));
+    add("PEER_TRANSFER, end", &mut |out| transfer(3, PeerTransferPart::End).encode(HEAD, out));
+    add("PEER_TRANSFER, cancel", &mut |out| transfer(3, PeerTransferPart::Cancel).encode(HEAD, out));
+    let reply = |outcome| PeerTransferReply { transfer: 7, partition: PartitionId(4), sequence: 3, outcome };
+    add("PEER_TRANSFER_REPLY, taken", &mut |out| reply(PeerTransferOutcome::Taken).encode(HEAD, out));
+    add("PEER_TRANSFER_REPLY, done", &mut |out| reply(PeerTransferOutcome::Done).encode(HEAD, out));
+    let refused = PeerTransferOutcome::Refused { message: "the disk is full" };
+    add("PEER_TRANSFER_REPLY, refused", &mut |out| reply(refused).encode(HEAD, out));
     add("PEER_TURN, a beat", &mut |out| {
         PeerTurnWriter::begin(out, BootId(0x0b00_7000), 4).finish(HEAD);
     });
@@ -404,6 +418,8 @@ pub fn decode_everything(frame: &Frame<'_>) -> usize {
     count(ErrorReply::decode(frame).is_ok());
     count(PeerHello::decode_request(frame).is_ok());
     count(PeerHello::decode_reply(frame).is_ok());
+    count(PeerTransfer::decode(frame).is_ok());
+    count(PeerTransferReply::decode(frame).is_ok());
     count(PeerTurn::decode(frame).is_ok_and(|turn| {
         assert_eq!(turn.messages().count(), turn.count());
         for (_, message) in turn.messages() {
