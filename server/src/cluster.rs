@@ -11,6 +11,10 @@ pub use corelode_raft::NodeId;
 
 /// Replicas of each partition, if there are as many nodes.
 const REPLICATION_FACTOR: usize = 3;
+/// The usual [`Cluster::transfer_bytes_per_second`].
+pub const TRANSFER_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
+/// The usual [`Cluster::entry_bytes_kept_max`].
+pub const ENTRY_BYTES_KEPT_MAX: usize = 16 * 1024 * 1024;
 
 /// A cluster as one of its nodes sees it.
 #[derive(Clone, Debug)]
@@ -23,6 +27,10 @@ pub struct Cluster {
     pub nodes: BTreeMap<NodeId, SocketAddr>,
     /// How long a replica waits for its leader.
     pub election_timeout: Duration,
+    /// What a core may send of its tables to nodes that lag too far for the log, bytes a second.
+    pub transfer_bytes_per_second: u64,
+    /// The bytes of entries that are kept in memory for followers that lag, of one partition.
+    pub entry_bytes_kept_max: usize,
     /// A random number of this start of the process.
     pub boot: u64,
 }
@@ -86,6 +94,8 @@ mod tests {
             node: NodeId(1),
             nodes: (1..=nodes).map(|node| (NodeId(node), address)).collect(),
             election_timeout: Duration::from_secs(1),
+            transfer_bytes_per_second: TRANSFER_BYTES_PER_SECOND,
+            entry_bytes_kept_max: ENTRY_BYTES_KEPT_MAX,
             boot: 1,
         }
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::{Args, value_parser};
-use corelode_server::cluster::{Cluster, NodeId};
+use corelode_server::cluster::{Cluster, ENTRY_BYTES_KEPT_MAX, NodeId};
 use corelode_server::node::{Node, NodeOptions};
 use corelode_server::shard::ShardLimits;
 use corelode_server::{Credentials, Role, Secret, Secrets};
@@ -77,6 +77,10 @@ pub(crate) struct Arguments {
     /// How long the leader of a partition may be silent before another takes its place, milliseconds
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = value_parser!(u64).range(100..=60_000), help_heading = "Cluster")]
     pub(crate) election_timeout_ms: u64,
+
+    /// What a core may send of its tables to nodes that lag too far for the log, MiB a second
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = value_parser!(u64).range(1..=65_536), help_heading = "Cluster")]
+    pub(crate) catch_up_mib_per_second: u64,
 }
 
 /// Serves until the process is told to stop.
@@ -191,6 +195,8 @@ fn cluster(arguments: &Arguments) -> Result<Option<Cluster>, String> {
         node,
         nodes,
         election_timeout: Duration::from_millis(arguments.election_timeout_ms),
+        transfer_bytes_per_second: arguments.catch_up_mib_per_second * 1024 * 1024,
+        entry_bytes_kept_max: if is_test_store_tiny() { 64 * 1024 } else { ENTRY_BYTES_KEPT_MAX },
         boot: u64::from_le_bytes(boot).max(1),
     }))
 }
@@ -208,10 +214,11 @@ const DEFAULT_PORT: u16 = 7400;
 
 /// The engine's options; tests make everything small, so that flushes, compactions and recycling run all the time.
 fn store_options() -> corelode_server::options::Options {
-    match std::env::var("CORELODE_TEST_TINY_STORE") {
-        Ok(value) if value == "1" => corelode_server::options::Options::tiny(),
-        _ => corelode_server::options::Options::default(),
-    }
+    if is_test_store_tiny() { corelode_server::options::Options::tiny() } else { Default::default() }
+}
+
+fn is_test_store_tiny() -> bool {
+    std::env::var("CORELODE_TEST_TINY_STORE").is_ok_and(|value| value == "1")
 }
 
 /// More threads than that would not be a machine's cores.

@@ -98,3 +98,56 @@ fn a_value_expires_once_and_for_all_nodes() {
     }
     cluster.terminate();
 }
+
+/// The value of a key, long enough that a few hundred are more than the log keeps for a node that is away.
+fn long_value(number: u32, round: usize) -> Vec<u8> {
+    format!("value-{number}-of-round-{round};").into_bytes().repeat(150)
+}
+
+#[test]
+fn a_node_that_was_away_too_long_for_the_log_is_sent_tables() {
+    const KEYS: u32 = 200;
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let mut cluster = Cluster::start(scratch.path(), 2, 4);
+    for round in 0..3 {
+        let away = 2 - round;
+        cluster.kill(away);
+        (0..KEYS).for_each(|number| cluster.put(&key(number), &long_value(number, round)));
+        cluster.restart(away);
+        let started = std::time::Instant::now();
+        while cluster.server(away).log().matches("took the place").count() < 4 {
+            assert!(started.elapsed() < std::time::Duration::from_secs(60), "{}", cluster.server(away).log());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        // What follows is written behind the tables, and a majority needs the node that was away.
+        let other = (away + 1) % 3;
+        cluster.kill(other);
+        cluster.put(&key(0), &long_value(0, round));
+        for number in 0..KEYS {
+            assert_eq!(cluster.get(&key(number)), Some(long_value(number, round)), "key {number} in round {round}");
+        }
+        cluster.restart(other);
+    }
+    cluster.terminate();
+}
+
+#[test]
+fn a_node_that_is_killed_again_and_again_while_it_catches_up_catches_up_in_the_end() {
+    const KEYS: u32 = 400;
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let mut cluster = Cluster::start(scratch.path(), 1, 2);
+    cluster.kill(2);
+    (0..KEYS).for_each(|number| cluster.put(&key(number), &long_value(number, 0)));
+    for pause_ms in [50, 120, 200, 300, 420, 600] {
+        cluster.restart(2);
+        std::thread::sleep(std::time::Duration::from_millis(pause_ms));
+        cluster.kill(2);
+        cluster.put(&key(0), &long_value(0, 0));
+    }
+    cluster.restart(2);
+    cluster.kill(0);
+    for number in 0..KEYS {
+        assert_eq!(cluster.get(&key(number)), Some(long_value(number, 0)), "key {number}");
+    }
+    cluster.terminate();
+}

@@ -1,6 +1,7 @@
 //! One replica of one partition's group: consensus, and the reads that wait for it.
 //!
-//! Owned by the core that has the partition. Bounds: reads by what their connections may have in flight; entries by [`ENTRY_BYTES_KEPT_MAX`].
+//! Owned by the core that has the partition. Bounds: reads by what their connections may have in flight; entries by
+//! [`Cluster::entry_bytes_kept_max`].
 
 use std::collections::VecDeque;
 
@@ -14,11 +15,9 @@ use corelode_raft::{
 };
 
 use super::members;
+use super::transfer::PINNED_TIMES_MAX;
 use crate::cluster::Cluster;
 use crate::shard::Parked;
-
-/// The bytes of entries that are kept for followers that lag, of one partition. One that lags by more is sent a snapshot.
-const ENTRY_BYTES_KEPT_MAX: usize = 16 * 1024 * 1024;
 
 /// Reads that arrived in one turn.
 struct ReadBatch {
@@ -41,6 +40,10 @@ pub(crate) struct Group {
     pub(crate) is_active: bool,
     /// When it asked to be looked at next.
     pub(crate) tick_at: Option<Time>,
+    /// Another replica's tables are being put in place of its own: it hears and does nothing meanwhile.
+    pub(crate) is_replacing: bool,
+    /// The bytes of entries that are kept for followers that lag. One that lags by more is sent tables.
+    entry_bytes_kept_max: usize,
 }
 
 impl Group {
@@ -84,6 +87,8 @@ impl Group {
             last_read: ReadId(0),
             is_active: false,
             tick_at: None,
+            is_replacing: false,
+            entry_bytes_kept_max: cluster.entry_bytes_kept_max,
         }
     }
 
@@ -208,16 +213,18 @@ impl Group {
         self.new_reads.len() + self.waiting_reads.iter().map(|batch| batch.reads.len()).sum::<usize>()
     }
 
-    /// Lets entries go that every follower has, or that are too many.
-    pub(crate) fn truncate<E: Environment>(&mut self, store: &mut Store<E>, now: Time) {
+    /// Lets entries go that every follower has, or that are too many; but none behind `pinned`, unless they are far too many.
+    pub(crate) fn truncate<E: Environment>(&mut self, store: &mut Store<E>, now: Time, pinned: Option<LogIndex>) {
         let owned = store.partition(self.partition).expect("owned");
-        if owned.kept_bytes() <= ENTRY_BYTES_KEPT_MAX / 4 {
+        if owned.kept_bytes() <= self.entry_bytes_kept_max / 4 {
             return;
         }
         let applied = LogIndex(owned.applied().index.0);
         let stored = applied.min(self.raft.log().stored());
         let everywhere = self.raft.followers().map(|(_, progress)| progress.matched()).min().unwrap_or(stored);
-        let through = if owned.kept_bytes() > ENTRY_BYTES_KEPT_MAX { stored } else { stored.min(everywhere) };
+        let through = if owned.kept_bytes() > self.entry_bytes_kept_max { stored } else { stored.min(everywhere) };
+        let is_pinning = owned.kept_bytes() <= self.entry_bytes_kept_max * PINNED_TIMES_MAX;
+        let through = pinned.filter(|_| is_pinning).map_or(through, |pinned| through.min(pinned));
         if through > self.raft.log().truncated().index {
             let _ = self.raft.step(now, Input::Truncate(through));
             store.truncate_entries(self.partition, ids::LogIndex(self.raft.log().truncated().index.0));

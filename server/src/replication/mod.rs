@@ -11,6 +11,7 @@
 pub(crate) mod group;
 pub(crate) mod link;
 pub(crate) mod members;
+pub(crate) mod transfer;
 pub(crate) mod translation;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use corelode_raft::{NodeId, Time};
 use crate::cluster::Cluster;
 use group::Group;
 use link::Link;
+use transfer::{Lending, Receiving};
 
 /// A core's part in its partitions' groups.
 pub(crate) struct Replication {
@@ -33,6 +35,8 @@ pub(crate) struct Replication {
     /// When groups asked to be looked at next.
     ticks: BTreeSet<(Time, PartitionId)>,
     pub(crate) links: BTreeMap<NodeId, Link>,
+    pub(crate) lending: Lending,
+    pub(crate) receiving: Receiving,
     pub(crate) counters: ReplicationCounters,
 }
 
@@ -58,6 +62,8 @@ impl Replication {
             active: Vec::new(),
             ticks: BTreeSet::new(),
             links,
+            lending: Lending::new(cluster.transfer_bytes_per_second),
+            receiving: Receiving::default(),
             groups,
             cluster,
             counters: ReplicationCounters::default(),
@@ -110,9 +116,11 @@ impl Replication {
     }
 
     /// When something is to be done although nothing arrives.
-    pub(crate) fn next_time(&self) -> Option<Time> {
+    pub(crate) fn next_time(&self, now: Time) -> Option<Time> {
         let first = self.ticks.first().map(|(at, _)| *at);
-        first.into_iter().chain(self.links.values().filter_map(Link::next_time)).min()
+        let transfers = [self.lending.next_time(now), self.receiving.next_time()];
+        let links = self.links.values().filter_map(Link::next_time);
+        first.into_iter().chain(transfers.into_iter().flatten()).chain(links).min()
     }
 
     /// Reads that wait for their rounds.

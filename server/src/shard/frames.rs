@@ -8,7 +8,7 @@ use corelode_engine::partition::Durability;
 use corelode_net::body::{BatchRequest, DeleteRequest, GetRequest, PutRequest, Receipt};
 use corelode_net::handshake::{Features, Nonce, ServerHandshake};
 use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX};
-use corelode_net::peer::{PeerHello, PeerTurn};
+use corelode_net::peer::{PeerHello, PeerTransfer, PeerTransferReply, PeerTurn};
 use corelode_net::table::{Bind, BindReply, ErrorReply, GoAway, HistogramsRequest, ScanRelease, ScanRequest};
 use corelode_net::{BodyError, ErrorCode, Frame, FrameReader, Opcode, ReplyHead, Role};
 
@@ -353,7 +353,7 @@ impl<E: Environment> Shard<E> {
             _ if !role.may(opcode) => Err(Refused::Code(ErrorCode::Forbidden)),
             Opcode::Ping | Opcode::Topology | Opcode::Status | Opcode::Histograms => Ok(opcode),
             // What is under way ends by what other nodes say.
-            Opcode::PeerHello | Opcode::PeerTurn => Ok(opcode),
+            Opcode::PeerHello | Opcode::PeerTurn | Opcode::PeerTransfer | Opcode::PeerTransferReply => Ok(opcode),
             _ if self.is_draining => Err(Refused::Code(ErrorCode::ShuttingDown)),
             _ => Ok(opcode),
         });
@@ -430,10 +430,18 @@ impl<E: Environment> Shard<E> {
             }
             Opcode::PeerTurn => {
                 let turn = PeerTurn::decode(frame)?;
-                let connection = self.connections.get(client.connection.0).expect("looked up by the caller");
-                let Some(node) = connection.peer_node else { return Err(Refused::Code(ErrorCode::Forbidden)) };
-                self.take_peer_turn(node, &turn);
+                self.take_peer_turn(self.node_at(client.connection)?, &turn);
                 // It has no answer.
+                self.answer(client, |_, _| {});
+            }
+            Opcode::PeerTransfer => {
+                let part = PeerTransfer::decode(frame)?;
+                self.take_transfer(self.node_at(client.connection)?, &part);
+                self.answer(client, |_, _| {});
+            }
+            Opcode::PeerTransferReply => {
+                let reply = PeerTransferReply::decode(frame)?;
+                self.take_transfer_reply(self.node_at(client.connection)?, &reply);
                 self.answer(client, |_, _| {});
             }
             Opcode::Ping => self.deliver(reply_to, OperationResult::Done),
@@ -450,6 +458,12 @@ impl<E: Environment> Shard<E> {
             _ => return Err(Refused::Body(BodyError::Unsupported { what: opcode.name() })),
         }
         Ok(())
+    }
+
+    /// The node whose core said that it is at the other end.
+    fn node_at(&self, connection: ConnectionId) -> Result<corelode_raft::NodeId, Refused> {
+        let connection = self.connections.get(connection.0).expect("looked up by the caller");
+        connection.peer_node.ok_or(Refused::Code(ErrorCode::Forbidden))
     }
 
     fn deadline_ms(&self, frame: &Frame<'_>) -> u64 {

@@ -26,6 +26,7 @@ mod scan;
 mod slab;
 mod stages;
 mod status;
+mod transfer;
 mod waiting;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -42,6 +43,8 @@ use corelode_engine::table::BlockRead;
 use corelode_net::handshake::{Credentials, ServerConfig};
 use corelode_net::table::TableBuilder;
 use corelode_net::{ErrorCode, MapEpoch};
+
+use corelode_raft::Time;
 
 use crate::cluster::Cluster;
 use crate::message::{AdoptedConnection, Message};
@@ -234,7 +237,7 @@ impl<E: Environment> Shard<E> {
     #[must_use]
     pub fn new(config: ShardConfig, store: Store<E>, now: Now) -> Self {
         let cores = usize::from(config.map.cores());
-        let started = corelode_raft::Time(now.monotonic_ns);
+        let started = Time(now.monotonic_ns);
         let replication = config.cluster.clone().map(|cluster| Box::new(Replication::new(cluster, &store, started)));
         Self {
             replication,
@@ -350,7 +353,7 @@ impl<E: Environment> Shard<E> {
         let marker = self.last_log_write_ms.map(|last| (last + IDLE_BEFORE_MARKER_MS).saturating_sub(now.monotonic_ms));
         let sweeps = self.has_waiting() || self.handshaking > 0;
         let sweep = sweeps.then(|| (self.last_sweep_ms + SWEEP_INTERVAL_MS).saturating_sub(now.monotonic_ms));
-        let groups = self.replication.as_ref().and_then(|replication| replication.next_time());
+        let groups = self.replication.as_ref().and_then(|replication| replication.next_time(Time(now.monotonic_ns)));
         let groups = groups.map(|at| (at.0 / 1_000_000 + 1).saturating_sub(now.monotonic_ms));
         [expiry, marker, sweep, groups].into_iter().flatten().min().map(|ms| ms.max(1))
     }

@@ -70,7 +70,7 @@ impl<E: Environment> Shard<E> {
     }
 
     /// Entries that were proposed here and will never be committed: whoever waits for them may try again elsewhere.
-    fn fail_proposals(&mut self, partition: PartitionId, entries: &[ProposedEntry]) {
+    pub(super) fn fail_proposals(&mut self, partition: PartitionId, entries: &[ProposedEntry]) {
         let mut waiters = Vec::new();
         self.writes.remove(partition, entries, |waiter| waiters.push(waiter));
         for waiter in waiters {
@@ -115,6 +115,10 @@ impl<E: Environment> Shard<E> {
         };
         let now = self.raft_now();
         let group = replication.groups.get_mut(&partition).expect("looked up above");
+        if group.is_replacing {
+            replication.counters.messages_dropped += 1;
+            return;
+        }
         let input = Input::Message { from, message: read };
         let accepted = group.step(&mut self.store, now, self.now.wall_ms, input);
         if let (Ok(Accepted::Store { first }), PeerMessage::Append(append, entries)) = (accepted, message) {
@@ -178,10 +182,13 @@ impl<E: Environment> Shard<E> {
         let now = self.raft_now();
         for partition in replication.due(now) {
             let group = replication.groups.get_mut(&partition).expect("groups stay");
-            let _ = group.step(&mut self.store, now, self.now.wall_ms, Input::Tick);
+            if !group.is_replacing {
+                let _ = group.step(&mut self.store, now, self.now.wall_ms, Input::Tick);
+            }
             replication.activate(partition);
         }
         self.notice_silence(&mut replication);
+        self.transfer(&mut replication);
         for partition in self.store.take_sealed() {
             replication.activate(partition);
         }
@@ -228,7 +235,8 @@ impl<E: Environment> Shard<E> {
         for (to, message) in output.messages.drain(..) {
             outgoing.entry(to).or_default().push((partition, message));
         }
-        group.truncate(&mut self.store, now);
+        output.snapshots.drain(..).for_each(|node| replication.lending.want(partition, node));
+        group.truncate(&mut self.store, now, replication.lending.pinned(partition));
         replication.schedule(partition);
         if was_refused || !is_leading {
             let abandoned = self.store.abandon_proposals(partition);
@@ -344,6 +352,12 @@ impl<E: Environment> Shard<E> {
             ("peer_messages_received_total", of_peers.messages_received),
             ("peer_messages_dropped_total", of_peers.messages_dropped),
             ("peers_refused_total", of_peers.peers_refused),
+            ("transfers_sent_begun_total", replication.lending.counters.begun),
+            ("transfers_sent_done_total", replication.lending.counters.done),
+            ("transfers_sent_bytes_total", replication.lending.counters.bytes),
+            ("transfers_received_begun_total", replication.receiving.counters.begun),
+            ("transfers_received_done_total", replication.receiving.counters.done),
+            ("transfers_received_bytes_total", replication.receiving.counters.bytes),
         ]
     }
 }
