@@ -11,21 +11,23 @@ use crate::limits::{KEY_LENGTH_MAX, VALUE_LENGTH_MAX};
 /// The version of the entry format that this program writes.
 const ENTRY_FORMAT_VERSION: u8 = 1;
 const COMMAND_HEADER_LENGTH: usize = 24;
-const SESSION_LENGTH: usize = 16;
+const SESSION_LENGTH: usize = 24;
 
 const ENTRY_COMMANDS: u8 = 0;
 const ENTRY_MEMBERSHIP: u8 = 1;
 
 const KIND_PUT: u8 = 1;
 const KIND_DELETE: u8 = 2;
+const KIND_OPEN_SESSION: u8 = 3;
+const KIND_CLOSE_SESSION: u8 = 4;
 const FLAG_SESSION: u8 = 1;
 
-/// A change of one key.
+/// A change of one key, or of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Command<'a> {
-    /// The key, 1 to 4,096 bytes.
+    /// The key, 1 to 4,096 bytes; empty where no key is changed.
     pub key: &'a [u8],
-    /// What happens to it.
+    /// What happens.
     pub change: Change<'a>,
     /// Who asked, where the request may be repeated: with the same session and sequence it is applied once.
     pub session: Option<SessionStamp>,
@@ -45,6 +47,22 @@ pub enum Change<'a> {
     },
     /// The key becomes absent.
     Delete,
+    /// A session begins, under the number of the command's revision.
+    OpenSession {
+        /// How long it lives without being used, milliseconds of log time.
+        ttl_ms: u64,
+    },
+    /// A session ends.
+    CloseSession {
+        /// Which.
+        session: u64,
+    },
+}
+
+impl Change<'_> {
+    fn has_key(&self) -> bool {
+        matches!(self, Self::Put { .. } | Self::Delete)
+    }
 }
 
 /// A client session and the number of a request within it.
@@ -52,40 +70,65 @@ pub enum Change<'a> {
 pub struct SessionStamp {
     /// The session.
     pub session: u64,
-    /// The request's number.
+    /// The request's number, from 1.
     pub sequence: u64,
+    /// The first of the session's requests that its client has no answer to; at most [`SESSION_WINDOW`](crate::limits::SESSION_WINDOW) - 1 before this one.
+    pub oldest: u64,
 }
 
 impl Command<'_> {
+    /// A checksum of what is asked for, by which a request that is sent again is known from another one. A deadline counts from when it was proposed, and is no
+    /// part of it.
+    #[must_use]
+    pub fn body_hash(&self) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        let (kind, crc) = match self.change {
+            Change::Put { value_crc, .. } => (KIND_PUT, value_crc),
+            Change::Delete => (KIND_DELETE, 0),
+            Change::OpenSession { .. } => (KIND_OPEN_SESSION, 0),
+            Change::CloseSession { .. } => (KIND_CLOSE_SESSION, 0),
+        };
+        hasher.update(&[kind]);
+        hasher.update(&crc.to_le_bytes());
+        hasher.update(self.key);
+        hasher.finalize()
+    }
+
     /// The bytes the command takes in an entry.
     #[must_use]
     pub fn encoded_length(&self) -> usize {
         let value_length = match self.change {
             Change::Put { value, .. } => value.len(),
-            Change::Delete => 0,
+            Change::Delete | Change::OpenSession { .. } | Change::CloseSession { .. } => 0,
         };
         let session_length = if self.session.is_some() { SESSION_LENGTH } else { 0 };
         COMMAND_HEADER_LENGTH + session_length + self.key.len() + value_length
     }
 
     fn encode(&self, entry: &mut Vec<u8>) {
-        assert!((1..=KEY_LENGTH_MAX + 8).contains(&self.key.len()), "a key of {} bytes", self.key.len());
-        let (kind, value, value_crc, deadline) = match self.change {
-            Change::Put { value, value_crc, deadline } => (KIND_PUT, value, value_crc, deadline),
-            Change::Delete => (KIND_DELETE, &[][..], 0, None),
+        let key_lengths = if self.change.has_key() { 1..=KEY_LENGTH_MAX + 8 } else { 0..=0 };
+        assert!(key_lengths.contains(&self.key.len()), "a key of {} bytes", self.key.len());
+        let (kind, value, value_crc, number) = match self.change {
+            Change::Put { value, value_crc, deadline } => {
+                assert!(deadline != Some(LogTime(0)), "a deadline of zero means none");
+                (KIND_PUT, value, value_crc, deadline.map_or(0, |deadline| deadline.0))
+            }
+            Change::Delete => (KIND_DELETE, &[][..], 0, 0),
+            Change::OpenSession { ttl_ms } => (KIND_OPEN_SESSION, &[][..], 0, ttl_ms),
+            Change::CloseSession { session } => (KIND_CLOSE_SESSION, &[][..], 0, session),
         };
         assert!(value.len() <= VALUE_LENGTH_MAX, "a value of {} bytes", value.len());
-        assert!(deadline != Some(LogTime(0)), "a deadline of zero means none");
         entry.put_u8(kind);
         entry.put_u8(if self.session.is_some() { FLAG_SESSION } else { 0 });
         entry.put_u16(u16::try_from(self.key.len()).expect("asserted above"));
         entry.put_u32(length_u32(value.len()));
         entry.put_u32(value_crc);
         entry.put_u32(0);
-        entry.put_u64(deadline.map_or(0, |deadline| deadline.0));
+        entry.put_u64(number);
         if let Some(stamp) = self.session {
             entry.put_u64(stamp.session);
             entry.put_u64(stamp.sequence);
+            entry.put_u64(stamp.oldest);
         }
         entry.put(self.key);
         entry.put(value);
@@ -212,22 +255,27 @@ fn decode_command<'a>(fields: &mut FieldReader<'a>) -> Option<Command<'a>> {
     let value_length = usize::try_from(fields.u32()?).ok()?;
     let value_crc = fields.u32()?;
     fields.u32()?;
-    let deadline = fields.u64()?;
+    let number = fields.u64()?;
     let session = match flags {
         0 => None,
-        FLAG_SESSION => Some(SessionStamp { session: fields.u64()?, sequence: fields.u64()? }),
+        FLAG_SESSION => Some(SessionStamp { session: fields.u64()?, sequence: fields.u64()?, oldest: fields.u64()? }),
         _ => return None,
     };
-    if key_length == 0 || value_length > VALUE_LENGTH_MAX {
+    if value_length > VALUE_LENGTH_MAX {
         return None;
     }
     let key = fields.bytes(key_length)?;
     let value = fields.bytes(value_length)?;
     let change = match kind {
-        KIND_PUT => Change::Put { value, value_crc, deadline: (deadline > 0).then_some(LogTime(deadline)) },
+        KIND_PUT => Change::Put { value, value_crc, deadline: (number > 0).then_some(LogTime(number)) },
         KIND_DELETE if value.is_empty() => Change::Delete,
+        KIND_OPEN_SESSION if value.is_empty() => Change::OpenSession { ttl_ms: number },
+        KIND_CLOSE_SESSION if value.is_empty() => Change::CloseSession { session: number },
         _ => return None,
     };
+    if change.has_key() == key.is_empty() {
+        return None;
+    }
     Some(Command { key, change, session })
 }
 
@@ -242,8 +290,14 @@ mod tests {
                 change: Change::Put { value: b"one", value_crc: 7, deadline: Some(LogTime(1000)) },
                 session: None,
             },
-            Command { key: b"b", change: Change::Delete, session: Some(SessionStamp { session: 1, sequence: 2 }) },
+            Command {
+                key: b"b",
+                change: Change::Delete,
+                session: Some(SessionStamp { session: 1, sequence: 2, oldest: 1 }),
+            },
             Command { key: b"c", change: Change::Put { value: b"", value_crc: 0, deadline: None }, session: None },
+            Command { key: b"", change: Change::OpenSession { ttl_ms: 60_000 }, session: None },
+            Command { key: b"", change: Change::CloseSession { session: 9 }, session: None },
         ]
     }
 

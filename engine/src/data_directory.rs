@@ -129,8 +129,7 @@ impl<E: Environment> CoreStart<E> {
                 stream: manifest.stream,
                 flushed: manifest.flushed,
                 tree: Tree::new(directory, manifest, tables, &options),
-                counters: state.counters,
-                membership: state.membership,
+                state,
                 is_replicated,
             };
             let mut partition = Partition::new(start);

@@ -100,7 +100,7 @@ impl Database {
     /// # Panics
     /// As [`put`](Self::put).
     pub fn delete(&mut self, key: &[u8]) -> Result<Revision> {
-        self.write(&[Write { key, change: WriteChange::Delete }])
+        self.write(&[Write { key, change: WriteChange::Delete, session: None }])
     }
 
     /// Carries out writes with one log write for all of them, as far as they fit one; answers the revision of the last. They are not a
@@ -281,5 +281,5 @@ impl Database {
 /// A write that gives a key a value for good.
 #[must_use]
 pub fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Write<'a> {
-    Write { key, change: WriteChange::Put { value, value_crc: crc32fast::hash(value), ttl_ms: None } }
+    Write { key, change: WriteChange::Put { value, value_crc: crc32fast::hash(value), ttl_ms: None }, session: None }
 }

@@ -23,3 +23,8 @@ pub const TABLE_BLOCK_SIZE_BYTES_MAX: usize = VALUE_LENGTH_MAX + KEY_LENGTH_MAX 
 const _: () = assert!(ENTRY_SIZE_BYTES_MAX + LOG_BLOCK_SIZE_BYTES <= LOG_WRITE_SIZE_BYTES_MAX);
 const _: () = assert!(ENTRY_SIZE_BYTES_TARGET < ENTRY_SIZE_BYTES_MAX);
 const _: () = assert!(LOG_WRITE_SIZE_BYTES_MAX.is_multiple_of(LOG_BLOCK_SIZE_BYTES));
+
+/// Sessions of one partition. Beyond it the one that was not used for longest makes room.
+pub const SESSIONS_MAX: usize = 10_000;
+/// How far requests of a session may run ahead of the first one that was not answered.
+pub const SESSION_WINDOW: u64 = 256;

@@ -160,7 +160,7 @@ impl Life {
                 node.propose(PartitionId(partition), &write, durability).await?;
             }
             Operation::Delete { partition, key, durability } => {
-                let write = Write { key: &[b'k', key], change: WriteChange::Delete };
+                let write = Write { key: &[b'k', key], change: WriteChange::Delete, session: None };
                 node.propose(PartitionId(partition), &write, durability).await?;
             }
             Operation::Turn => {

@@ -154,10 +154,10 @@ error_codes! {
     /// History is gone. Reserved for watches.
     Compacted = 50, "COMPACTED", Never,
         "The history asked for is no longer kept; read the current state and watch from its revision.";
-    /// A session is gone. Reserved for sessions.
+    /// A session is gone, or does not remember.
     SessionExpired = 51, "SESSION_EXPIRED", Never,
         "The session is no longer known, so that a repeated write could be applied twice; open a new one and read before writing again.";
-    /// A sequence was used before with another body. Reserved for sessions.
+    /// A sequence was used before with another body.
     SequenceReused = 52, "SEQUENCE_REUSED", Never,
         "This sequence of the session was used for another request; every request needs a sequence of its own.";
 

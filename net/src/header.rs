@@ -34,7 +34,7 @@ impl Flags {
     pub const REPLY: Self = Self(1);
     /// The body is an [error table](crate::table::ErrorReply). Only together with [`Flags::REPLY`].
     pub const ERROR: Self = Self(1 << 1);
-    /// The body starts with a [session prefix](crate::body::SessionPrefix). Reserved until its feature is negotiated.
+    /// The body starts with a [session prefix](crate::body::SessionPrefix). Unknown unless its feature is negotiated.
     pub const SESSION: Self = Self(1 << 2);
     /// More replies to the same request follow. Reserved for streams.
     pub const MORE: Self = Self(1 << 3);

@@ -2,7 +2,8 @@
 
 use crate::body::{
     BatchItem, BatchOperation, BatchReplyWriter, BatchResult, BatchWriter, DeleteRequest, Durability, Found, GetReply,
-    GetRequest, PutRequest, ReadLevel, ScanPageWriter, ScanRow, SessionPrefix, Value, WriteReply,
+    GetRequest, PutRequest, ReadLevel, ScanPageWriter, ScanRow, SessionClose, SessionOpen, SessionPrefix, Value,
+    WriteReply,
 };
 use crate::generated::wire;
 use crate::handshake::Features;
@@ -149,8 +150,12 @@ fn rows_of_a_page_and_the_session_prefix_are_the_schemas() {
     let theirs = [&wire::ScanPageHead::new(length(&rows), 1).0[..], &rows].concat();
     assert!(ours.starts_with(&theirs));
 
-    let prefix = SessionPrefix { session: 3, sequence: 4 };
-    assert_eq!(prefix.encode(), wire::SessionPrefix::new(3, 4).0);
+    let prefix = SessionPrefix { session: 3, sequence: 5, oldest: 4 };
+    assert_eq!(prefix.encode(), wire::SessionPrefix::new(3, 5, 4).0);
+    let open = SessionOpen { partition: PartitionId(9), ttl_ms: 60_000 };
+    assert_eq!(body(|out| open.encode(HEAD, out)), wire::SessionOpen::new(60_000).0);
+    let close = SessionClose { partition: PartitionId(9), session: 3 };
+    assert_eq!(body(|out| close.encode(HEAD, out)), wire::SessionClose::new(3).0);
 }
 
 fn position(term: u64, index: u64) -> LogPosition {

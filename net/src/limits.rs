@@ -32,6 +32,10 @@ pub const COUNTER_COUNT_MAX: usize = 512;
 pub const HISTOGRAM_COUNT_MAX: usize = 64;
 /// The longest payload of an entry between replicas, bytes: a PUT of the largest key and value, and what surrounds them.
 pub const ENTRY_LENGTH_MAX: usize = VALUE_LENGTH_MAX + KEY_LENGTH_MAX + 16 * 1024;
+/// How far the writes of a session may run ahead of the first one that was not answered.
+pub const SESSION_WINDOW: u64 = 256;
+/// The longest time that a session may live without being used, milliseconds.
+pub const SESSION_TTL_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// The largest term, index or round between replicas. Whoever receives one can count on from there without overflow.
 pub const PEER_NUMBER_MAX: u64 = (1 << 63) - 1;
 /// The longest member list that a node tells another, bytes of UTF-8.

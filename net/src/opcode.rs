@@ -131,10 +131,10 @@ opcodes! {
     Txn = 9, "TXN", false, Some(Role::Write);
     /// Events of a key or prefix. Reserved.
     Watch = 10, "WATCH", false, Some(Role::Read);
-    /// Opens a session. Reserved.
-    SessionOpen = 11, "SESSION_OPEN", false, Some(Role::Write);
-    /// Closes a session. Reserved.
-    SessionClose = 12, "SESSION_CLOSE", false, Some(Role::Write);
+    /// Opens a session, in which a write that is repeated is applied once.
+    SessionOpen = 11, "SESSION_OPEN", true, Some(Role::Write);
+    /// Closes a session.
+    SessionClose = 12, "SESSION_CLOSE", true, Some(Role::Write);
     /// Grants a stream more to send. Reserved.
     Credit = 13, "CREDIT", false, Some(Role::Read);
     /// Ends a stream. Reserved.

@@ -9,6 +9,7 @@ use common::{HEAD, KEY, decode_everything, put, samples, slot, with_frame};
 use corelode_net::body::{
     BatchReply, BatchRequest, DeleteRequest, GetReply, GetRequest, PutRequest, ScanPage, SessionPrefix, WriteReply,
 };
+use corelode_net::limits::SESSION_WINDOW;
 use corelode_net::table::{ErrorReply, GoAway, ScanRequest, Status, Topology};
 use corelode_net::{
     BodyError, ErrorCode, Flags, Frame, FrameHeader, HeaderFields, Inbound, MapEpoch, Opcode, RequestId,
@@ -217,7 +218,7 @@ fn what_this_version_does_not_have_is_refused_and_the_connection_lives() {
 
 #[test]
 fn a_session_prefix_is_cut_off() {
-    let prefix = SessionPrefix { session: 5, sequence: 6 };
+    let prefix = SessionPrefix { session: 5, sequence: 6, oldest: 6 };
     let body = [&prefix.encode()[..], &put_body()].concat();
     let with_session = frame(Opcode::Put.to_wire(), Flags::SESSION, slot().get(), &body);
     let (found, rest) = SessionPrefix::take(&with_session).unwrap();
@@ -225,7 +226,11 @@ fn a_session_prefix_is_cut_off() {
     assert_eq!(PutRequest::decode(&rest), Ok(put()));
     let (none, same) = SessionPrefix::take(&rest).unwrap();
     assert_eq!((none, same.body), (None, rest.body));
-    assert!(SessionPrefix::take(&frame(2, Flags::SESSION, 0, &[0; 15])).is_err());
+    assert!(SessionPrefix::take(&frame(2, Flags::SESSION, 0, &[0; 23])).is_err());
+    for (sequence, oldest) in [(0, 0), (1, 0), (5, 6), (300, 300 - SESSION_WINDOW)] {
+        let body = SessionPrefix { session: 5, sequence, oldest }.encode();
+        assert!(SessionPrefix::take(&frame(2, Flags::SESSION, 0, &body)).is_err(), "{sequence} and {oldest}");
+    }
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Node {
             let maintenance = start_maintenance(core, mailbox.add_sender(MAINTENANCE_RING_CAPACITY))?;
             let handshake = ServerConfig {
                 versions: VersionRange::CURRENT,
-                features: Features::RECEIPTS,
+                features: Features::RECEIPTS.with(Features::SESSIONS),
                 secrets: options.secrets.clone(),
                 cluster_id: ClusterId(identity.cluster),
                 node_id: NodeId(identity.node),

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use corelode_net::body::{
     BatchItem, BatchOperation, BatchReply, BatchResult, BatchWriter, DeleteRequest, Durability, GetReply, GetRequest,
-    PutRequest, ReadLevel, Value, WriteReply,
+    PutRequest, ReadLevel, SessionClose, SessionOpen, SessionPrefix, Value, WriteReply,
 };
 use corelode_net::handshake::{ClientConfig, ClientHandshake, Features, Nonce, VersionRange};
 use corelode_net::limits::BODY_SIZE_BYTES_MAX;
 use corelode_net::table::{Bind, ErrorReply, TableBuilder, encode_status_request, encode_topology_request};
-use corelode_net::{CoreIndex, FrameReader, Inbound, MapEpoch, Opcode, RequestHead, RequestId, slot_of};
+use corelode_net::{CoreIndex, FrameReader, Inbound, MapEpoch, Opcode, PartitionId, RequestHead, RequestId, slot_of};
 
 /// What became of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,7 +52,7 @@ impl WireClient {
         socket.set_read_timeout(Some(Duration::from_secs(30)))?;
         let config = ClientConfig {
             versions: VersionRange::CURRENT,
-            features: Features::NONE,
+            features: Features::SESSIONS,
             client_name: "test".to_owned(),
             credentials: None,
         };
@@ -95,6 +95,29 @@ impl WireClient {
         let head = self.head();
         let slot = slot_of(key);
         PutRequest { slot, key, value: Value::new(value), ttl_ms, durability }.encode(head, &mut self.out);
+        head.request_id
+    }
+
+    /// Queues a PUT with its place in a session.
+    pub fn put_in_session(&mut self, session: SessionPrefix, key: &[u8], value: &[u8]) -> RequestId {
+        let head = self.head();
+        let (slot, durability) = (slot_of(key), Durability::Synced);
+        let request = PutRequest { slot, key, value: Value::new(value), ttl_ms: 0, durability };
+        request.encode_in_session(session, head, &mut self.out);
+        head.request_id
+    }
+
+    /// Queues a SESSION_OPEN; the reply is [`Reply::Written`] with the session's number.
+    pub fn open_session(&mut self, partition: u16, ttl_ms: u64) -> RequestId {
+        let head = self.head();
+        SessionOpen { partition: PartitionId(partition), ttl_ms }.encode(head, &mut self.out);
+        head.request_id
+    }
+
+    /// Queues a SESSION_CLOSE.
+    pub fn close_session(&mut self, partition: u16, session: u64) -> RequestId {
+        let head = self.head();
+        SessionClose { partition: PartitionId(partition), session }.encode(head, &mut self.out);
         head.request_id
     }
 

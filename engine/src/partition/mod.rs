@@ -10,6 +10,7 @@ mod assembly;
 mod proposals;
 mod replica;
 mod replicated;
+mod sessions;
 mod snapshots;
 mod stored;
 
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 
 use crate::block_cache::BlockCache;
 use crate::bugs::{self, Bug};
-use crate::command::{Change, Command, Entry};
+use crate::command::{Change, Command, Entry, SessionStamp};
 use crate::cursor::Stop;
 use crate::env::Environment;
 use crate::ids::{LogIndex, LogPosition, LogTime, PartitionId, ReadPoint, Revision, SlotRange, StreamId};
@@ -27,6 +28,8 @@ use crate::row::{Keyspace, Row, RowKey, RowKind};
 use crate::tree::{ReadOptions, Tree, Walk};
 
 pub(crate) use proposals::Proposals;
+use sessions::{Sessions, Verdict};
+
 pub use proposals::{Durability, Proposal, ProposedEntry};
 pub(crate) use replica::ReplicaLog;
 pub use snapshots::SnapshotId;
@@ -64,8 +67,8 @@ impl Counters {
     }
 }
 
-/// Entries that were applied: their commands' revisions, and whether they may be answered as durable.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// An entry that was applied: its commands' revisions, and whether they may be answered as durable.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
     /// The partition.
     pub partition: PartitionId,
@@ -77,12 +80,37 @@ pub struct Outcome {
     pub first_revision: Revision,
     /// The number of commands.
     pub command_count: u32,
+    /// Commands that were not applied, in order.
+    pub exceptions: Vec<Exception>,
     /// `false`: applied and in memory; an outcome with `true` follows. `true`: durable.
     pub is_durable: bool,
 }
 
+/// A command that was not applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exception {
+    /// Its place in the entry.
+    pub ordinal: u32,
+    /// Why.
+    pub kind: ExceptionKind,
+}
+
+/// Why a command was not applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExceptionKind {
+    /// It was applied before.
+    Repeated {
+        /// What it got then.
+        revision: Revision,
+    },
+    /// Its session is gone, or does not remember: it may have been applied.
+    SessionExpired,
+    /// Another command of the session had its number.
+    SequenceReused,
+}
+
 /// The state as of an entry that was applied before it was durable.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct AppliedAhead {
     outcome: Outcome,
     counters: Counters,
@@ -126,6 +154,7 @@ pub struct Partition<E: Environment> {
     /// Whether it may propose by itself that time has passed.
     pub(crate) is_leading: bool,
     membership: Vec<u8>,
+    sessions: Sessions,
 }
 
 /// What a partition is opened with.
@@ -133,10 +162,9 @@ pub(crate) struct PartitionStart<E: Environment> {
     pub(crate) id: PartitionId,
     pub(crate) stream: StreamId,
     pub(crate) tree: Tree<E>,
-    pub(crate) counters: Counters,
     pub(crate) flushed: LogPosition,
-    /// The group's members as of `flushed`, if they are known; opaque.
-    pub(crate) membership: Vec<u8>,
+    /// The state beside the rows as of `flushed`.
+    pub(crate) state: StoredState,
     pub(crate) is_replicated: bool,
 }
 
@@ -162,21 +190,23 @@ pub struct Answer {
 
 impl<E: Environment> Partition<E> {
     pub(crate) fn new(start: PartitionStart<E>) -> Self {
+        let StoredState { counters, membership, sessions } = start.state;
         Self {
             id: start.id,
             stream: start.stream,
             feed: if start.is_replicated {
-                Feed::Replicated(Box::new(ReplicaLog::new(start.flushed, start.counters.log_time)))
+                Feed::Replicated(Box::new(ReplicaLog::new(start.flushed, counters.log_time)))
             } else {
-                Feed::Alone(Proposals::new(start.flushed, start.counters.log_time))
+                Feed::Alone(Proposals::new(start.flushed, counters.log_time))
             },
-            membership: start.membership,
+            membership,
+            sessions,
             is_leading: !start.is_replicated,
             tree: start.tree,
             snapshots: Snapshots::default(),
-            counters: start.counters,
+            counters,
             durable: start.flushed,
-            durable_counters: start.counters,
+            durable_counters: counters,
             applied: start.flushed,
             ahead: VecDeque::new(),
             next_deadline: NextDeadline::Unknown,
@@ -221,6 +251,11 @@ impl<E: Environment> Partition<E> {
         self.ahead.is_empty()
     }
 
+    /// Sessions of clients.
+    pub(crate) fn session_count(&self) -> usize {
+        self.sessions.count()
+    }
+
     /// Where the partition's files are.
     #[must_use]
     pub fn directory(&self) -> &PathBuf {
@@ -250,8 +285,10 @@ impl<E: Environment> Partition<E> {
                 Change::Put { value, value_crc, deadline: ttl_ms.map(deadline) }
             }
             WriteChange::Delete => Change::Delete,
+            WriteChange::OpenSession { ttl_ms } => Change::OpenSession { ttl_ms },
+            WriteChange::CloseSession { session } => Change::CloseSession { session },
         };
-        let command = Command { key: request.key, change, session: None };
+        let command = Command { key: request.key, change, session: request.session };
         self.is_dirty = true;
         match &mut self.feed {
             Feed::Alone(proposals) => proposals.push(self.stream, log, now, &command, durability),
@@ -330,9 +367,12 @@ impl<E: Environment> Partition<E> {
         if let Some(membership) = entry.membership {
             self.apply_membership(membership);
         }
-        for command in entry.commands() {
+        let mut exceptions = Vec::new();
+        for (ordinal, command) in (0..).zip(entry.commands()) {
             self.counters.revision = self.counters.revision.next();
-            self.apply_command(&command, newest_pin);
+            if let Some(kind) = self.apply_once(&command, newest_pin) {
+                exceptions.push(Exception { ordinal, kind });
+            }
         }
         self.applied = position;
         if self.next_deadline.is_due(self.counters.log_time) {
@@ -344,14 +384,34 @@ impl<E: Environment> Partition<E> {
             entry: proposed,
             first_revision,
             command_count: entry.command_count,
+            exceptions,
             is_durable,
         };
         if is_durable {
             self.durable_counters = self.counters;
         } else {
-            self.ahead.push_back(AppliedAhead { outcome, counters: self.counters });
+            self.ahead.push_back(AppliedAhead { outcome: outcome.clone(), counters: self.counters });
         }
         outcome
+    }
+
+    /// Applies a command, unless its session says that it was applied before or may have been. Every command takes a revision.
+    fn apply_once(&mut self, command: &Command<'_>, newest_pin: Option<Revision>) -> Option<ExceptionKind> {
+        let Some(stamp) = command.session else {
+            self.apply_command(command, newest_pin);
+            return None;
+        };
+        let body_hash = command.body_hash();
+        match self.sessions.judge(stamp, body_hash, self.counters.log_time) {
+            Verdict::Apply => {
+                self.apply_command(command, newest_pin);
+                self.sessions.done(stamp, body_hash, self.counters.revision);
+                None
+            }
+            Verdict::Repeated(revision) => Some(ExceptionKind::Repeated { revision }),
+            Verdict::Expired => Some(ExceptionKind::SessionExpired),
+            Verdict::Reused => Some(ExceptionKind::SequenceReused),
+        }
     }
 
     fn apply_command(&mut self, command: &Command<'_>, newest_pin: Option<Revision>) {
@@ -369,6 +429,8 @@ impl<E: Environment> Partition<E> {
                 let row = Row { row_key, kind: RowKind::Tombstone, deadline: None, value_crc: 0, value: &[] };
                 self.tree.insert(&row, newest_pin);
             }
+            Change::OpenSession { ttl_ms } => self.sessions.open(revision.0, ttl_ms, self.counters.log_time),
+            Change::CloseSession { session } => self.sessions.close(session),
         }
     }
 
@@ -472,8 +534,16 @@ impl<E: Environment> Partition<E> {
         Ok(())
     }
 
-    /// Freezes the active memtable with the counters as of the last entry applied.
+    /// Freezes the active memtable with the counters and sessions as of the last entry applied.
     pub(crate) fn freeze(&mut self) {
+        for (session, value) in self.sessions.take_dirty() {
+            let (key, revision) = (session.to_be_bytes(), self.counters.revision);
+            let row_key = RowKey { keyspace: Keyspace::Session, key: &key, revision };
+            let kind = if value.is_some() { RowKind::Value } else { RowKind::Tombstone };
+            let value = value.unwrap_or_default();
+            let row = Row { row_key, kind, deadline: None, value_crc: crc32fast::hash(&value), value: &value };
+            self.tree.insert(&row, None);
+        }
         let value = self.counters.encode();
         let row_key = RowKey { keyspace: Keyspace::Meta, key: COUNTERS_KEY, revision: self.counters.revision };
         let value_crc = crc32fast::hash(&value);
@@ -502,6 +572,8 @@ pub struct Write<'a> {
     pub key: &'a [u8],
     /// What happens to it.
     pub change: WriteChange<'a>,
+    /// Who asks, where it may be asked again.
+    pub session: Option<SessionStamp>,
 }
 
 /// What a client wants done to a key.
@@ -518,4 +590,14 @@ pub enum WriteChange<'a> {
     },
     /// Remove it.
     Delete,
+    /// Begin a session; the write's revision is its number. The key is empty.
+    OpenSession {
+        /// How long it lives without being used, milliseconds.
+        ttl_ms: u64,
+    },
+    /// End a session. The key is empty.
+    CloseSession {
+        /// Which.
+        session: u64,
+    },
 }

@@ -128,7 +128,7 @@ impl<E: Environment> Partition<E> {
     pub(crate) fn install_replacement(
         &mut self,
         through: LogPosition,
-        StoredState { counters, membership }: StoredState,
+        StoredState { counters, membership, sessions }: StoredState,
     ) -> Vec<ProposedEntry> {
         assert!(through.index > self.applied.index, "{through:?} would take back what is applied: {:?}", self.applied);
         self.tree.install_replacement();
@@ -138,6 +138,7 @@ impl<E: Environment> Partition<E> {
         (self.applied, self.durable) = (through, through);
         self.next_deadline = NextDeadline::Unknown;
         self.membership = membership;
+        self.sessions = sessions;
         self.replica_mut().reset(through, counters.log_time)
     }
 

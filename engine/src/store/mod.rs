@@ -73,6 +73,8 @@ pub struct StoreCounters {
     pub compaction_bytes: u64,
     /// Times that another replica's tables took the place of a partition's own.
     pub replacements: u64,
+    /// Sessions of clients.
+    pub sessions: u64,
     /// Jobs that failed and are tried again.
     pub job_failures: u64,
     /// Point reads and scans that had to wait for a block.
@@ -172,6 +174,7 @@ impl<E: Environment> Store<E> {
             memtable_bytes: self.memtable_bytes as u64,
             tables: trees().map(|tree| tree.table_count() as u64).sum(),
             table_bytes: trees().map(|tree| tree.table_bytes()).sum(),
+            sessions: self.partitions.values().map(|partition| partition.session_count() as u64).sum(),
             ..self.counters
         }
     }

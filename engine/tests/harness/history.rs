@@ -60,7 +60,7 @@ impl History {
             history.log_time = log_time;
         }
         let value = match write.change {
-            WriteChange::Delete => None,
+            WriteChange::Delete | WriteChange::OpenSession { .. } | WriteChange::CloseSession { .. } => None,
             WriteChange::Put { value, ttl_ms, .. } => {
                 let deadline = ttl_ms.map(|ttl_ms| LogTime(log_time.0 + ttl_ms));
                 Some((value.to_vec(), deadline))

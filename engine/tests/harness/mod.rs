@@ -6,6 +6,7 @@ pub mod crashes;
 pub mod damage;
 pub mod history;
 pub mod load;
+pub mod replica;
 pub mod workload;
 
 use std::cell::{Cell, RefCell};
@@ -279,7 +280,7 @@ impl<E: Environment> Node<E> {
     }
 
     pub async fn delete(&mut self, partition: PartitionId, key: &[u8]) -> Result<()> {
-        self.write(partition, &Write { key, change: WriteChange::Delete }).await
+        self.write(partition, &Write { key, change: WriteChange::Delete, session: None }).await
     }
 
     pub async fn get(&mut self, partition: PartitionId, key: &[u8]) -> Result<Option<Value>> {
@@ -346,9 +347,13 @@ impl<E: Environment> Node<E> {
 }
 
 pub fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Write<'a> {
-    Write { key, change: WriteChange::Put { value, value_crc: crc32fast::hash(value), ttl_ms: None } }
+    Write { key, change: WriteChange::Put { value, value_crc: crc32fast::hash(value), ttl_ms: None }, session: None }
 }
 
 pub fn put_for<'a>(key: &'a [u8], value: &'a [u8], ttl_ms: u64) -> Write<'a> {
-    Write { key, change: WriteChange::Put { value, value_crc: crc32fast::hash(value), ttl_ms: Some(ttl_ms) } }
+    Write {
+        key,
+        change: WriteChange::Put { value, value_crc: crc32fast::hash(value), ttl_ms: Some(ttl_ms) },
+        session: None,
+    }
 }

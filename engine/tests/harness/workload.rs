@@ -116,7 +116,7 @@ pub struct Asked {
 impl Asked {
     pub fn write(&self) -> Write<'_> {
         match &self.value {
-            None => Write { key: &self.key, change: WriteChange::Delete },
+            None => Write { key: &self.key, change: WriteChange::Delete, session: None },
             Some((value, None)) => put(&self.key, value),
             Some((value, Some(ttl_ms))) => put_for(&self.key, value, *ttl_ms),
         }

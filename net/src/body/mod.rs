@@ -10,6 +10,7 @@ mod get;
 mod parts;
 mod receipt;
 mod scan_page;
+mod session;
 mod write;
 
 pub use batch::{BatchFull, BatchItem, BatchItems, BatchOperation, BatchRequest, BatchWriter};
@@ -19,4 +20,5 @@ pub use parts::{Durability, ReadLevel, SessionPrefix, Value, check_key, check_va
 pub(crate) use parts::{expect_end, expect_zero, split_bytes, split_struct};
 pub use receipt::Receipt;
 pub use scan_page::{ScanPage, ScanPageWriter, ScanRow, ScanRows};
+pub use session::{SessionClose, SessionOpen};
 pub use write::{DeleteRequest, PutRequest, WriteReply};

@@ -4,7 +4,7 @@ use crate::body_error::BodyError;
 use crate::bytes_at::{put, u64_at};
 use crate::frame::Frame;
 use crate::header::Flags;
-use crate::limits::{KEY_LENGTH_MAX, VALUE_LENGTH_MAX};
+use crate::limits::{KEY_LENGTH_MAX, SESSION_WINDOW, VALUE_LENGTH_MAX};
 use crate::slot::{Slot, slot_of};
 
 /// What a write waits for before it is answered.
@@ -160,11 +160,13 @@ pub struct SessionPrefix {
     pub session: u64,
     /// The write's number in the session, from 1.
     pub sequence: u64,
+    /// The first of the session's writes that the client has no answer to: at most this one, and less than [`SESSION_WINDOW`] before it.
+    pub oldest: u64,
 }
 
 impl SessionPrefix {
     /// Bytes on the wire.
-    pub const SIZE_BYTES: usize = 16;
+    pub const SIZE_BYTES: usize = 24;
 
     /// The prefix's bytes.
     #[must_use]
@@ -172,19 +174,24 @@ impl SessionPrefix {
         let mut bytes = [0; Self::SIZE_BYTES];
         put(&mut bytes, 0, self.session.to_le_bytes());
         put(&mut bytes, 8, self.sequence.to_le_bytes());
+        put(&mut bytes, 16, self.oldest.to_le_bytes());
         bytes
     }
 
     /// Takes the prefix off a frame that has one. The frame returned has neither prefix nor flag.
     ///
     /// # Errors
-    /// [`BodyError::Truncated`] if the flag is set and the body too short.
+    /// [`BodyError::Truncated`] if the flag is set and the body too short, [`BodyError::Field`] if the numbers are none of a session.
     pub fn take<'a>(frame: &Frame<'a>) -> Result<(Option<Self>, Frame<'a>), BodyError> {
         if !frame.header.fields.flags.contains(Flags::SESSION) {
             return Ok((None, *frame));
         }
         let (bytes, body) = split_struct::<{ Self::SIZE_BYTES }>(frame.body)?;
-        let prefix = Self { session: u64_at(bytes, 0), sequence: u64_at(bytes, 8) };
+        let prefix = Self { session: u64_at(bytes, 0), sequence: u64_at(bytes, 8), oldest: u64_at(bytes, 16) };
+        let ahead = prefix.sequence.checked_sub(prefix.oldest);
+        if prefix.oldest == 0 || ahead.is_none_or(|ahead| ahead >= SESSION_WINDOW) {
+            return Err(BodyError::Field { field: "sequence of a session", found: prefix.sequence });
+        }
         let mut rest = Frame { header: frame.header, body };
         rest.header.fields.flags = rest.header.fields.flags.without(Flags::SESSION);
         Ok((Some(prefix), rest))

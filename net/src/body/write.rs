@@ -1,14 +1,14 @@
 //! PUT: 24 bytes, key, value. DELETE: 8 bytes and the key. The reply to either: 16 bytes.
 
 use crate::body::parts::{
-    Durability, Value, check_key_length, check_slot, check_value_length, expect_end, expect_no_condition, expect_zero,
-    split_bytes, split_struct,
+    Durability, SessionPrefix, Value, check_key_length, check_slot, check_value_length, expect_end,
+    expect_no_condition, expect_zero, split_bytes, split_struct,
 };
 use crate::body_error::BodyError;
 use crate::bytes_at::{length_u32, put, u32_at, u64_at};
 use crate::frame::Frame;
 use crate::frame_writer::FrameWriter;
-use crate::header::{Flags, ReplyHead, RequestHead};
+use crate::header::{Flags, HeaderFields, ReplyHead, RequestHead};
 use crate::ids::Revision;
 use crate::opcode::Opcode;
 use crate::slot::Slot;
@@ -59,7 +59,7 @@ pub struct DeleteRequest<'a> {
     pub durability: Durability,
 }
 
-/// The answer to a PUT or DELETE that was applied.
+/// The answer to a PUT or DELETE that was applied, or to SESSION_OPEN or SESSION_CLOSE.
 ///
 /// | offset | size | field |
 /// |---|---|---|
@@ -69,7 +69,7 @@ pub struct DeleteRequest<'a> {
 /// | 10 | 6 | zero |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WriteReply {
-    /// The revision that the write got.
+    /// The revision that the write got. That of a SESSION_OPEN is the session's number.
     pub revision: Revision,
     /// What it waited for.
     pub durability: Durability,
@@ -78,6 +78,10 @@ pub struct WriteReply {
 const PUT_SIZE_BYTES: usize = 24;
 const DELETE_SIZE_BYTES: usize = 8;
 const REPLY_SIZE_BYTES: usize = 16;
+
+fn in_session(fields: HeaderFields) -> HeaderFields {
+    HeaderFields { flags: fields.flags.with(Flags::SESSION), ..fields }
+}
 
 impl<'a> PutRequest<'a> {
     /// Appends the frame to `out`.
@@ -89,17 +93,35 @@ impl<'a> PutRequest<'a> {
     pub fn encode(&self, head: RequestHead, out: &mut Vec<u8>) {
         assert!(check_key_length(self.key.len()).is_ok(), "a key of {} bytes", self.key.len());
         assert!(check_value_length(self.value.bytes.len()).is_ok(), "a value above the limit");
+        let mut frame = FrameWriter::begin(out);
+        self.write_body(frame.body());
+        frame.finish(&head.fields(Opcode::Put, self.slot.get()));
+    }
+
+    /// As [`encode`](Self::encode), with the write's place in its session.
+    ///
+    /// # Panics
+    /// As [`encode`](Self::encode).
+    pub fn encode_in_session(&self, session: SessionPrefix, head: RequestHead, out: &mut Vec<u8>) {
+        assert!(check_key_length(self.key.len()).is_ok(), "a key of {} bytes", self.key.len());
+        assert!(check_value_length(self.value.bytes.len()).is_ok(), "a value above the limit");
+        let mut frame = FrameWriter::begin(out);
+        frame.body().extend_from_slice(&session.encode());
+        self.write_body(frame.body());
+        frame.finish(&in_session(head.fields(Opcode::Put, self.slot.get())));
+    }
+
+    #[inline]
+    fn write_body(&self, out: &mut Vec<u8>) {
         let mut fixed = [0; PUT_SIZE_BYTES];
         put(&mut fixed, 0, self.ttl_ms.to_le_bytes());
         put(&mut fixed, 8, length_u32(self.key.len()).to_le_bytes());
         put(&mut fixed, 12, length_u32(self.value.bytes.len()).to_le_bytes());
         put(&mut fixed, 16, self.value.crc.to_le_bytes());
         fixed[20] = self.durability as u8;
-        let mut frame = FrameWriter::begin(out);
-        frame.body().extend_from_slice(&fixed);
-        frame.body().extend_from_slice(self.key);
-        frame.body().extend_from_slice(self.value.bytes);
-        frame.finish(&head.fields(Opcode::Put, self.slot.get()));
+        out.extend_from_slice(&fixed);
+        out.extend_from_slice(self.key);
+        out.extend_from_slice(self.value.bytes);
     }
 
     /// Reads a PUT. The value's own checksum is the caller's to [verify](Value::verify).
@@ -134,13 +156,30 @@ impl<'a> DeleteRequest<'a> {
     #[inline]
     pub fn encode(&self, head: RequestHead, out: &mut Vec<u8>) {
         assert!(check_key_length(self.key.len()).is_ok(), "a key of {} bytes", self.key.len());
+        let mut frame = FrameWriter::begin(out);
+        self.write_body(frame.body());
+        frame.finish(&head.fields(Opcode::Delete, self.slot.get()));
+    }
+
+    /// As [`encode`](Self::encode), with the write's place in its session.
+    ///
+    /// # Panics
+    /// As [`encode`](Self::encode).
+    pub fn encode_in_session(&self, session: SessionPrefix, head: RequestHead, out: &mut Vec<u8>) {
+        assert!(check_key_length(self.key.len()).is_ok(), "a key of {} bytes", self.key.len());
+        let mut frame = FrameWriter::begin(out);
+        frame.body().extend_from_slice(&session.encode());
+        self.write_body(frame.body());
+        frame.finish(&in_session(head.fields(Opcode::Delete, self.slot.get())));
+    }
+
+    #[inline]
+    fn write_body(&self, out: &mut Vec<u8>) {
         let mut fixed = [0; DELETE_SIZE_BYTES];
         put(&mut fixed, 0, length_u32(self.key.len()).to_le_bytes());
         fixed[4] = self.durability as u8;
-        let mut frame = FrameWriter::begin(out);
-        frame.body().extend_from_slice(&fixed);
-        frame.body().extend_from_slice(self.key);
-        frame.finish(&head.fields(Opcode::Delete, self.slot.get()));
+        out.extend_from_slice(&fixed);
+        out.extend_from_slice(self.key);
     }
 
     /// Reads a DELETE.
@@ -175,7 +214,7 @@ impl WriteReply {
         frame.finish(&head.fields(Flags::NONE));
     }
 
-    /// Reads the answer to `opcode`, a PUT or DELETE.
+    /// Reads the answer to `opcode`, a PUT, DELETE, SESSION_OPEN or SESSION_CLOSE.
     ///
     /// # Errors
     /// A body that is no such answer.

@@ -77,6 +77,12 @@ impl Features {
     /// Requests may ask for a [receipt](crate::body::Receipt).
     pub const RECEIPTS: Self = Self(1 << 4);
 
+    /// These and others.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// The features of both.
     #[must_use]
     pub const fn common(self, other: Self) -> Self {

@@ -5,8 +5,8 @@
 
 use corelode_net::body::{
     BatchItem, BatchOperation, BatchReply, BatchReplyWriter, BatchRequest, BatchResult, BatchWriter, DeleteRequest,
-    Durability, Found, GetReply, GetRequest, PutRequest, ReadLevel, ScanPage, ScanPageWriter, ScanRow, SessionPrefix,
-    Value, WriteReply,
+    Durability, Found, GetReply, GetRequest, PutRequest, ReadLevel, ScanPage, ScanPageWriter, ScanRow, SessionClose,
+    SessionOpen, SessionPrefix, Value, WriteReply,
 };
 use corelode_net::handshake::{
     ClientConfig, ClientHandshake, Credentials, Features, Nonce, Secret, Secrets, ServerConfig, ServerHandshake,
@@ -299,6 +299,16 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let release = ScanRelease { partition: PartitionId(5), snapshot: SnapshotToken(12) };
     add("SCAN_RELEASE", &mut |out| release.encode(HEAD, tables, out));
     add("SCAN_RELEASE reply", &mut |out| encode_empty_reply(reply_to(Opcode::ScanRelease, 5), out));
+    let session = SessionPrefix { session: 5, sequence: 7, oldest: 6 };
+    add("PUT in a session", &mut |out| put().encode_in_session(session, HEAD, out));
+    add("DELETE in a session", &mut |out| {
+        DeleteRequest { slot: slot(), key: put().key, durability: Durability::Synced }
+            .encode_in_session(session, HEAD, out);
+    });
+    let open = SessionOpen { partition: PartitionId(5), ttl_ms: 60_000 };
+    add("SESSION_OPEN", &mut |out| open.encode(HEAD, out));
+    let close = SessionClose { partition: PartitionId(5), session: 3 };
+    add("SESSION_CLOSE", &mut |out| close.encode(HEAD, out));
     add("PING", &mut |out| encode_ping(HEAD, out));
     add("PING reply", &mut |out| encode_empty_reply(reply_to(Opcode::Ping, 0), out));
     add("BIND", &mut |out| Bind { core: CoreIndex(1) }.encode(HEAD, tables, out));
@@ -387,7 +397,11 @@ pub fn decode_everything(frame: &Frame<'_>) -> usize {
     let mut count = |is_ok: bool| accepted += usize::from(is_ok);
     let _ = frame.request();
     let _ = frame.inbound();
-    let _ = SessionPrefix::take(frame);
+    if let Ok((Some(_), rest)) = SessionPrefix::take(frame) {
+        count(PutRequest::decode(&rest).is_ok() || DeleteRequest::decode(&rest).is_ok());
+    }
+    count(SessionOpen::decode(frame).is_ok());
+    count(SessionClose::decode(frame).is_ok());
     count(GetRequest::decode(frame).is_ok());
     count(GetReply::decode(frame).is_ok());
     count(PutRequest::decode(frame).is_ok());

@@ -33,14 +33,14 @@ impl<E: Environment> Shard<E> {
             let reply_to = ReplyTo::Batch { batch, ordinal };
             let operation = match item.operation {
                 BatchOperation::Get { key } => Operation::Get { key, level },
-                BatchOperation::Delete { key } => Operation::Delete { key, durability },
+                BatchOperation::Delete { key } => Operation::Delete { key, durability, session: None },
                 BatchOperation::Put { key, value, ttl_ms } => {
                     if value.verify().is_err() {
                         self.deliver(reply_to, OperationResult::Failed(ErrorCode::BadChecksum.into()));
                         continue;
                     }
                     let ttl_ms = (ttl_ms > 0).then_some(ttl_ms);
-                    Operation::Put { key, value: value.bytes, value_crc: value.crc, ttl_ms, durability }
+                    Operation::Put { key, value: value.bytes, value_crc: value.crc, ttl_ms, durability, session: None }
                 }
             };
             self.execute(Request { reply_to, partition, deadline_ms }, operation);

@@ -3,7 +3,7 @@
 use corelode_engine::cursor::Stop;
 use corelode_engine::env::Environment;
 use corelode_engine::error::Corruption;
-use corelode_engine::partition::{Durability, Write, WriteChange};
+use corelode_engine::partition::{Durability, ExceptionKind, Write, WriteChange};
 use corelode_engine::table::BlockRead;
 use corelode_net::ErrorCode;
 
@@ -27,9 +27,9 @@ impl<E: Environment> Shard<E> {
     pub(super) fn execute_here(&mut self, request: Request, operation: Operation<&[u8]>) {
         match operation {
             Operation::Get { key, level } => self.get(request, key, level),
-            Operation::Put { .. } | Operation::Delete { .. } => self.write(request, operation),
             Operation::Scan(page) => self.scan(request, *page),
             Operation::ReleaseSnapshot { snapshot } => self.release_snapshot(request, snapshot),
+            write => self.write(request, write),
         }
     }
 
@@ -150,11 +150,23 @@ impl<E: Environment> Shard<E> {
     /// Proposes a write; answers whether the store took it.
     fn try_write(&mut self, request: Request, operation: &Operation<&[u8]>) -> bool {
         let (write, durability) = match *operation {
-            Operation::Put { key, value, value_crc, ttl_ms, durability } => {
-                (Write { key, change: WriteChange::Put { value, value_crc, ttl_ms } }, durability)
+            Operation::Put { key, value, value_crc, ttl_ms, durability, session } => {
+                (Write { key, change: WriteChange::Put { value, value_crc, ttl_ms }, session }, durability)
             }
-            Operation::Delete { key, durability } => (Write { key, change: WriteChange::Delete }, durability),
-            _ => unreachable!("only writes are written"),
+            Operation::Delete { key, durability, session } => {
+                (Write { key, change: WriteChange::Delete, session }, durability)
+            }
+            Operation::OpenSession { ttl_ms } => {
+                let change = WriteChange::OpenSession { ttl_ms };
+                (Write { key: &[], change, session: None }, Durability::Synced)
+            }
+            Operation::CloseSession { session } => {
+                let change = WriteChange::CloseSession { session };
+                (Write { key: &[], change, session: None }, Durability::Synced)
+            }
+            Operation::Get { .. } | Operation::Scan(_) | Operation::ReleaseSnapshot { .. } => {
+                unreachable!("only writes are written")
+            }
         };
         let Ok(proposal) = self.store.propose(request.partition, &write, durability, self.now.wall_ms) else {
             return false;
@@ -162,6 +174,7 @@ impl<E: Environment> Shard<E> {
         match write.change {
             WriteChange::Put { .. } => self.counters.puts += 1,
             WriteChange::Delete => self.counters.deletes += 1,
+            WriteChange::OpenSession { .. } | WriteChange::CloseSession { .. } => {}
         }
         let Request { reply_to, deadline_ms, .. } = request;
         let waiter = WriteWaiter { ordinal: proposal.ordinal, durability, deadline_ms, reply_to };
@@ -213,8 +226,17 @@ impl<E: Environment> Shard<E> {
             let mut answered = Vec::new();
             self.writes.resolve(&outcome, |waiter| answered.push(waiter));
             for WriteWaiter { ordinal, durability, reply_to, .. } in answered {
-                let revision = corelode_engine::ids::Revision(outcome.first_revision.0 + u64::from(ordinal));
-                self.deliver(reply_to, OperationResult::Written { revision, durability });
+                let exception = outcome.exceptions.binary_search_by_key(&ordinal, |exception| exception.ordinal);
+                let result = match exception.map(|place| outcome.exceptions[place].kind) {
+                    Err(_) => {
+                        let revision = corelode_engine::ids::Revision(outcome.first_revision.0 + u64::from(ordinal));
+                        OperationResult::Written { revision, durability }
+                    }
+                    Ok(ExceptionKind::Repeated { revision }) => OperationResult::Written { revision, durability },
+                    Ok(ExceptionKind::SessionExpired) => OperationResult::Failed(ErrorCode::SessionExpired.into()),
+                    Ok(ExceptionKind::SequenceReused) => OperationResult::Failed(ErrorCode::SequenceReused.into()),
+                };
+                self.deliver(reply_to, result);
             }
             if outcome.is_durable {
                 self.durability.resolve(outcome.partition, outcome.index, &mut ready);

@@ -2,10 +2,13 @@
 
 use std::os::fd::OwnedFd;
 
+use corelode_engine::command::SessionStamp;
 use corelode_engine::env::Environment;
 use corelode_engine::ids::{PartitionId, Revision};
 use corelode_engine::partition::Durability;
-use corelode_net::body::{BatchRequest, DeleteRequest, GetRequest, PutRequest, Receipt};
+use corelode_net::body::{
+    BatchRequest, DeleteRequest, GetRequest, PutRequest, Receipt, SessionClose, SessionOpen, SessionPrefix,
+};
 use corelode_net::handshake::{Features, Nonce, ServerHandshake};
 use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX};
 use corelode_net::peer::{PeerHello, PeerTransfer, PeerTransferReply, PeerTurn};
@@ -349,7 +352,18 @@ impl<E: Environment> Shard<E> {
         client.wants_receipt = wants_receipt && has_receipts;
         let frame = if has_receipts { &plain } else { frame };
         let reply_to = ReplyTo::Client(client);
+        let taken = if features.contains(Features::SESSIONS) { SessionPrefix::take(frame) } else { Ok((None, *frame)) };
+        let (session, frame) = match taken {
+            Ok((session, rest)) => (session, rest),
+            Err(error) => return self.refuse_body(id, reply_to, &error),
+        };
+        let frame = &frame;
         let admitted = frame.request().map_err(Refused::Body).and_then(|opcode| match opcode {
+            Opcode::Put | Opcode::Delete => Ok(opcode),
+            _ if session.is_some() => Err(Refused::Body(BodyError::Unsupported { what: "session prefix" })),
+            _ => Ok(opcode),
+        });
+        let admitted = admitted.and_then(|opcode| match opcode {
             _ if !role.may(opcode) => Err(Refused::Code(ErrorCode::Forbidden)),
             Opcode::Ping | Opcode::Topology | Opcode::Status | Opcode::Histograms => Ok(opcode),
             // What is under way ends by what other nodes say.
@@ -359,22 +373,32 @@ impl<E: Environment> Shard<E> {
         });
         let outcome = admitted.and_then(|opcode| {
             let client = ClientReply { timed: timed_as(opcode), ..client };
-            self.dispatch(client, opcode, frame)
+            self.dispatch(client, opcode, session, frame)
         });
         match outcome {
             Ok(()) => {}
             Err(Refused::Code(code)) => self.deliver(reply_to, OperationResult::Failed(code.into())),
-            Err(Refused::Body(error)) => {
-                let failure = Failure::with_message(error.code(), error.to_string());
-                self.deliver(reply_to, OperationResult::Failed(failure));
-                if error.is_fatal() {
-                    self.close(id);
-                }
-            }
+            Err(Refused::Body(error)) => self.refuse_body(id, reply_to, &error),
         }
     }
 
-    fn dispatch(&mut self, client: ClientReply, opcode: Opcode, frame: &Frame<'_>) -> Result<(), Refused> {
+    fn refuse_body(&mut self, id: ConnectionId, reply_to: ReplyTo, error: &BodyError) {
+        let failure = Failure::with_message(error.code(), error.to_string());
+        self.deliver(reply_to, OperationResult::Failed(failure));
+        if error.is_fatal() {
+            self.close(id);
+        }
+    }
+
+    fn dispatch(
+        &mut self,
+        client: ClientReply,
+        opcode: Opcode,
+        session: Option<SessionPrefix>,
+        frame: &Frame<'_>,
+    ) -> Result<(), Refused> {
+        let session =
+            session.map(|SessionPrefix { session, sequence, oldest }| SessionStamp { session, sequence, oldest });
         let deadline_ms = self.deadline_ms(frame);
         let reply_to = ReplyTo::Client(client);
         let to = |partition| Request { reply_to, partition, deadline_ms };
@@ -394,14 +418,28 @@ impl<E: Environment> Shard<E> {
                     value_crc: request.value.crc,
                     ttl_ms: (request.ttl_ms > 0).then_some(request.ttl_ms),
                     durability: durability(request.durability),
+                    session,
                 };
                 self.execute(to(partition), operation);
             }
             Opcode::Delete => {
                 let request = DeleteRequest::decode(frame)?;
                 let partition = self.config.map.partition_of(request.slot.get());
-                let operation = Operation::Delete { key: request.key, durability: durability(request.durability) };
+                let operation =
+                    Operation::Delete { key: request.key, durability: durability(request.durability), session };
                 self.execute(to(partition), operation);
+            }
+            Opcode::SessionOpen => {
+                let request = SessionOpen::decode(frame)?;
+                let partition = PartitionId(request.partition.0);
+                self.check_partition(partition)?;
+                self.execute(to(partition), Operation::OpenSession { ttl_ms: request.ttl_ms });
+            }
+            Opcode::SessionClose => {
+                let request = SessionClose::decode(frame)?;
+                let partition = PartitionId(request.partition.0);
+                self.check_partition(partition)?;
+                self.execute(to(partition), Operation::CloseSession { session: request.session });
             }
             Opcode::Batch => {
                 let request = BatchRequest::decode(frame)?;

@@ -1,5 +1,6 @@
 //! What a shard is asked to do, and what it answers: independent of the connection, core or batch that asked.
 
+use corelode_engine::command::SessionStamp;
 use corelode_engine::ids::{PartitionId, Revision};
 use corelode_engine::partition::Durability;
 use corelode_net::{ErrorCode, ReplyHead};
@@ -42,6 +43,8 @@ pub enum Operation<B> {
         ttl_ms: Option<u64>,
         /// What the answer waits for.
         durability: Durability,
+        /// Its place in a session, if it may be sent again.
+        session: Option<SessionStamp>,
     },
     /// Removes a key.
     Delete {
@@ -49,6 +52,18 @@ pub enum Operation<B> {
         key: B,
         /// What the answer waits for.
         durability: Durability,
+        /// Its place in a session, if it may be sent again.
+        session: Option<SessionStamp>,
+    },
+    /// Begins a session; its number is the revision in the answer.
+    OpenSession {
+        /// How long it lives without being used, milliseconds.
+        ttl_ms: u64,
+    },
+    /// Ends a session.
+    CloseSession {
+        /// Its number.
+        session: u64,
     },
     /// Reads a page of a range.
     Scan(Box<ScanPageRequest>),
@@ -85,6 +100,14 @@ pub struct ScanPageRequest {
 }
 
 impl<B: AsRef<[u8]>> Operation<B> {
+    /// Whether it changes something.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Self::Put { .. } | Self::Delete { .. } | Self::OpenSession { .. } | Self::CloseSession { .. } => true,
+            Self::Get { .. } | Self::Scan(_) | Self::ReleaseSnapshot { .. } => false,
+        }
+    }
+
     /// Whether its answer may hold values.
     pub fn is_read(&self) -> bool {
         matches!(self, Self::Get { .. } | Self::Scan(_))
@@ -94,14 +117,19 @@ impl<B: AsRef<[u8]>> Operation<B> {
     pub fn borrowed(&self) -> Operation<&[u8]> {
         match self {
             Self::Get { key, level } => Operation::Get { key: key.as_ref(), level: *level },
-            Self::Put { key, value, value_crc, ttl_ms, durability } => Operation::Put {
+            Self::Put { key, value, value_crc, ttl_ms, durability, session } => Operation::Put {
                 key: key.as_ref(),
                 value: value.as_ref(),
                 value_crc: *value_crc,
                 ttl_ms: *ttl_ms,
                 durability: *durability,
+                session: *session,
             },
-            Self::Delete { key, durability } => Operation::Delete { key: key.as_ref(), durability: *durability },
+            Self::Delete { key, durability, session } => {
+                Operation::Delete { key: key.as_ref(), durability: *durability, session: *session }
+            }
+            Self::OpenSession { ttl_ms } => Operation::OpenSession { ttl_ms: *ttl_ms },
+            Self::CloseSession { session } => Operation::CloseSession { session: *session },
             Self::Scan(request) => Operation::Scan(request.clone()),
             Self::ReleaseSnapshot { snapshot } => Operation::ReleaseSnapshot { snapshot: *snapshot },
         }
@@ -111,14 +139,19 @@ impl<B: AsRef<[u8]>> Operation<B> {
     pub fn into_owned(self) -> Operation<Vec<u8>> {
         match self {
             Self::Get { key, level } => Operation::Get { key: key.as_ref().to_vec(), level },
-            Self::Put { key, value, value_crc, ttl_ms, durability } => Operation::Put {
+            Self::Put { key, value, value_crc, ttl_ms, durability, session } => Operation::Put {
                 key: key.as_ref().to_vec(),
                 value: value.as_ref().to_vec(),
                 value_crc,
                 ttl_ms,
                 durability,
+                session,
             },
-            Self::Delete { key, durability } => Operation::Delete { key: key.as_ref().to_vec(), durability },
+            Self::Delete { key, durability, session } => {
+                Operation::Delete { key: key.as_ref().to_vec(), durability, session }
+            }
+            Self::OpenSession { ttl_ms } => Operation::OpenSession { ttl_ms },
+            Self::CloseSession { session } => Operation::CloseSession { session },
             Self::Scan(request) => Operation::Scan(request),
             Self::ReleaseSnapshot { snapshot } => Operation::ReleaseSnapshot { snapshot },
         }
@@ -132,7 +165,7 @@ impl<B: AsRef<[u8]>> Operation<B> {
                 Self::Get { key, .. } | Self::Delete { key, .. } => key.as_ref().len(),
                 Self::Put { key, value, .. } => key.as_ref().len() + value.as_ref().len(),
                 Self::Scan(request) => request.start.len() + request.end.len() + request.prefix.len(),
-                Self::ReleaseSnapshot { .. } => 0,
+                Self::ReleaseSnapshot { .. } | Self::OpenSession { .. } | Self::CloseSession { .. } => 0,
             }
     }
 }

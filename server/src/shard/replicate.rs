@@ -37,8 +37,8 @@ impl<E: Environment> Shard<E> {
         let needs_leader = match operation {
             Operation::Get { level, .. } => *level == ReadLevel::Linearizable,
             Operation::Scan(page) => page.level == ReadLevel::Linearizable && page.snapshot == 0,
-            Operation::Put { .. } | Operation::Delete { .. } => true,
             Operation::ReleaseSnapshot { .. } => false,
+            write => write.is_write(),
         };
         if !needs_leader {
             return true;
