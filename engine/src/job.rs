@@ -88,7 +88,6 @@ pub struct ResidencyCheck<E: Environment> {
 }
 
 /// The end of a job.
-#[expect(clippy::large_enum_variant, reason = "it travels boxed, and one is made for megabytes of work")]
 pub enum JobDone<E: Environment> {
     /// A segment file is ready, or could not be made.
     SegmentPrepared(Result<SegmentFile<E::File>>),

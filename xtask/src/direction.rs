@@ -30,6 +30,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "corelode",
         ],
     ),
+    ("corelode-simulator", &["corelode-raft", "corelode-engine", "corelode-net", "corelode-server"]),
     ("xtask", &[]),
 ];
 

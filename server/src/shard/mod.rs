@@ -56,6 +56,7 @@ pub use operation::{
     BatchId, ClientReply, Core, Failure, ForwardToken, Leader, Operation, OperationResult, ReadLevel, ReplyTo, Request,
     ScanPageRequest, ScanPageResult, ScannedRow,
 };
+pub use replicate::ReplicaStatus;
 pub use slab::SlabKey;
 pub use stages::{Arrival, TimedOperation};
 

@@ -7,7 +7,7 @@ use corelode_engine::ids::{self, PartitionId};
 use corelode_engine::partition::ProposedEntry;
 use corelode_net::peer::{PeerMessage, PeerTurn, PeerTurnWriter};
 use corelode_net::{BootId, ErrorCode, MapEpoch, RequestHead, RequestId};
-use corelode_raft::{Accepted, Input, LogIndex, Message, NodeId, Output, Time};
+use corelode_raft::{Accepted, Input, LogIndex, LogPosition, Message, NodeId, Output, Term, Time};
 
 use super::{Failure, Leader, Operation, OperationResult, ReadLevel, ReplyTo, Request, Shard};
 use crate::replication::group::Group;
@@ -17,6 +17,23 @@ use crate::shard::Parked;
 
 /// Bytes that may wait for a core of another node to take them. Beyond it messages are dropped, which consensus survives.
 const LINK_OUTPUT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How a core sees a replica of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplicaStatus {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Its term.
+    pub term: Term,
+    /// Whether it leads.
+    pub is_leading: bool,
+    /// Who leads, as far as it knows.
+    pub leader: Option<NodeId>,
+    /// The last entry of its log.
+    pub last: LogPosition,
+    /// The last entry that it knows to be committed.
+    pub committed: LogIndex,
+}
 
 /// Messages of a turn, by the node that they go to.
 type Outgoing = BTreeMap<NodeId, Vec<(PartitionId, Message)>>;
@@ -330,6 +347,24 @@ impl<E: Environment> Shard<E> {
         for group in replication.groups.values_mut() {
             group.expire_reads(now_ms, |read| answers.push((read.request.reply_to, ErrorCode::DeadlineExceeded)));
         }
+    }
+
+    /// The replicas of this core; none without other nodes.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<ReplicaStatus> {
+        let groups = self.replication.iter().flat_map(|replication| replication.groups.values());
+        let status = |group: &Group| {
+            let (status, log) = (group.raft.status(), group.raft.log());
+            ReplicaStatus {
+                partition: group.partition,
+                term: status.term,
+                is_leading: group.is_leading(),
+                leader: status.leader,
+                last: log.last(),
+                committed: log.committed(),
+            }
+        };
+        groups.map(status).collect()
     }
 
     /// What STATUS says of this core's groups; nothing without other nodes.

@@ -1,0 +1,298 @@
+//! The cluster under test: machines, the network between them, and what is seen of their consensus from outside.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::hash::Hasher;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use corelode_engine::cursor::Stop;
+use corelode_engine::env::Environment;
+use corelode_engine::env::simulated::{CrashPolicy, Random, SimulatedEnvironment, Simulation};
+use corelode_engine::ids::PartitionId;
+use corelode_engine::io_buffer::IoBuffer;
+use corelode_engine::row::Keyspace;
+use corelode_engine::tree::{ReadOptions, Walk};
+use corelode_raft::Term;
+use corelode_server::cluster::{Cluster, NodeId};
+use corelode_server::options::Options;
+use corelode_server::shard::{ReplicaStatus, Shard};
+
+use crate::machine::{Machine, MachineConfig};
+use crate::network::{Latency, Network, Place};
+
+/// The shape of a cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Nodes.
+    pub nodes: u64,
+    /// Cores of each.
+    pub cores: u16,
+    /// Partitions.
+    pub partitions: u16,
+    /// How long a replica waits for its leader.
+    pub election_timeout: Duration,
+}
+
+/// What is seen of all cores, and what must never be seen.
+#[derive(Default)]
+pub(crate) struct Observer {
+    /// Who led which term of which partition.
+    leaders: RefCell<BTreeMap<(PartitionId, Term), u64>>,
+    trace: Cell<u64>,
+    turns: Cell<u64>,
+    violation: RefCell<Option<String>>,
+}
+
+impl Observer {
+    pub(crate) fn note(&self, node: u64, what: &[u64]) {
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write_u64(self.trace.get());
+        hasher.write_u64(node);
+        what.iter().for_each(|number| hasher.write_u64(*number));
+        self.trace.set(hasher.finish());
+    }
+
+    pub(crate) fn observe(&self, node: u64, core: u16, shard: &Shard<SimulatedEnvironment>) {
+        self.turns.set(self.turns.get() + 1);
+        for status in shard.replicas() {
+            if !status.is_leading {
+                continue;
+            }
+            let leader = *self.leaders.borrow_mut().entry((status.partition, status.term)).or_insert_with(|| {
+                self.note(node, &[u64::from(core), u64::from(status.partition.0), status.term.0]);
+                node
+            });
+            if leader != node {
+                let (partition, term) = (status.partition, status.term);
+                self.violated(format!("nodes {leader} and {node} both lead partition {partition} in term {term}"));
+            }
+        }
+    }
+
+    pub(crate) fn violated(&self, message: String) {
+        self.violation.borrow_mut().get_or_insert(message);
+    }
+}
+
+/// The cluster.
+pub struct SimulatedCluster {
+    /// Its shape.
+    pub shape: Shape,
+    /// Its time.
+    pub simulation: Simulation,
+    /// Its network.
+    pub network: Network,
+    machines: BTreeMap<u64, Machine>,
+    observer: Rc<Observer>,
+}
+
+impl SimulatedCluster {
+    /// A cluster whose nodes are started, from one seed.
+    ///
+    /// # Panics
+    /// If the shape has no nodes.
+    #[must_use]
+    pub fn new(shape: Shape, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let simulation = Simulation::new(random.next_u64());
+        let latency = Latency { least: Duration::from_micros(50), spread: Duration::from_micros(500) };
+        let network = Network::new(&simulation, random.next_u64(), latency);
+        let observer = Rc::new(Observer::default());
+        let address = |node: u64| SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(7_000 + node).expect("few")));
+        let cluster = Cluster {
+            name: "simulated".to_owned(),
+            node: NodeId(1),
+            nodes: (1..=shape.nodes).map(|node| (NodeId(node), address(node))).collect(),
+            election_timeout: shape.election_timeout,
+            transfer_bytes_per_second: 8 * 1024 * 1024,
+            entry_bytes_kept_max: 16 * 1024,
+            boot: 1,
+        };
+        let config =
+            MachineConfig { cluster, cores: shape.cores, partitions: shape.partitions, store: Options::tiny() };
+        let machines = (1..=shape.nodes).map(|node| {
+            let mut machine = Machine::new(config.clone(), &simulation, &network, &observer, node, random.next_u64());
+            machine.start();
+            (node, machine)
+        });
+        let machines = machines.collect();
+        Self { shape, simulation, network, machines, observer }
+    }
+
+    /// Ends a node at once.
+    pub fn crash(&mut self, node: u64, policy: CrashPolicy) {
+        self.machine(node).crash(policy);
+    }
+
+    /// Starts a node, if it does not run. One that stopped by itself is ended first.
+    pub fn start(&mut self, node: u64) {
+        let machine = self.machine(node);
+        if !machine.is_up() {
+            machine.crash(CrashPolicy::KeepUnsynced);
+            machine.start();
+        }
+    }
+
+    /// Stops a node as SIGSTOP does, or lets it go on.
+    pub fn set_paused(&mut self, node: u64, is_paused: bool) {
+        self.machine(node).set_paused(is_paused);
+    }
+
+    /// A node's clock jumps.
+    pub fn step_wall_clock(&mut self, node: u64, by_ms: i64) {
+        self.machine(node).step_wall_clock(by_ms);
+    }
+
+    /// The environment of a node, while it runs, for faults of its disk.
+    pub fn environment(&mut self, node: u64) -> Option<SimulatedEnvironment> {
+        self.machine(node).environment().cloned()
+    }
+
+    /// Whether a node runs.
+    #[must_use]
+    pub fn is_up(&self, node: u64) -> bool {
+        self.machines[&node].is_up()
+    }
+
+    /// Why a node stopped by itself, if it did.
+    #[must_use]
+    pub fn failure(&self, node: u64) -> Option<String> {
+        self.machines[&node].failure()
+    }
+
+    fn machine(&mut self, node: u64) -> &mut Machine {
+        self.machines.get_mut(&node).expect("a node of the cluster")
+    }
+
+    /// The numbers of the nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = u64> + use<> {
+        1..=self.shape.nodes
+    }
+
+    /// All replicas that run, with their nodes.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<(u64, ReplicaStatus)> {
+        let mut all = Vec::new();
+        for (node, machine) in &self.machines {
+            for core in machine.cores() {
+                all.extend(core.shard.borrow().replicas().into_iter().map(|status| (*node, status)));
+            }
+        }
+        all
+    }
+
+    /// How many leaders were elected.
+    #[must_use]
+    pub fn leaders_elected(&self) -> u64 {
+        self.observer.leaders.borrow().len() as u64
+    }
+
+    /// How many times tables took the place of a replica's own, in the present lives of the nodes.
+    #[must_use]
+    pub fn replacements(&self) -> u64 {
+        let cores = self.machines.values().flat_map(Machine::cores);
+        cores.map(|core| core.shard.borrow_mut().store_mut().counters().replacements).sum()
+    }
+
+    /// How many turns all cores have had.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.observer.turns.get()
+    }
+
+    /// A number that two runs share only if the same happened in both.
+    #[must_use]
+    pub fn trace(&self) -> u64 {
+        self.observer.trace.get()
+    }
+
+    /// What was seen that must never be, if anything was.
+    #[must_use]
+    pub fn violation(&self) -> Option<String> {
+        self.observer.violation.borrow().clone()
+    }
+
+    /// Heals everything: the network, pauses, and nodes that do not run.
+    pub fn heal(&mut self) {
+        self.network.heal();
+        for node in self.nodes() {
+            self.set_paused(node, false);
+            if let Some(environment) = self.environment(node) {
+                environment.set_capacity_bytes(None);
+            }
+            self.start(node);
+        }
+    }
+
+    /// The rows of a replica, of all its keyspaces, and what they are as of; `None` if it does not run.
+    ///
+    /// # Errors
+    /// A sentence about damage.
+    pub async fn rows(&self, node: u64, partition: PartitionId) -> Result<Option<ReplicaRows>, String> {
+        for core in self.machines[&node].cores() {
+            let owns = core.shard.borrow_mut().store_mut().partition(partition).is_some();
+            if !owns {
+                continue;
+            }
+            let mut rows = Vec::new();
+            for keyspace in [Keyspace::Data, Keyspace::Deadline] {
+                let mut start = Vec::new();
+                loop {
+                    let walk = {
+                        let mut shard = core.shard.borrow_mut();
+                        let store = shard.store_mut();
+                        let point = store.partition(partition).expect("owned").read_point();
+                        let options =
+                            ReadOptions { keyspace, start: &start, end: None, point, rows_walked_max: usize::MAX };
+                        store.scan(partition, &options, |row| {
+                            let (key, revision) = (row.row_key.key.to_vec(), row.row_key.revision.0);
+                            rows.push((keyspace as u8, key, revision, row.value_crc));
+                            true
+                        })
+                    };
+                    match walk.map_err(|corruption| corruption.to_string())? {
+                        Walk::Done => break,
+                        Walk::Paused { resume_key, miss } => {
+                            start = resume_key;
+                            let Some(read) = miss else { continue };
+                            let buffer = IoBuffer::zeroed(read.handle.length as usize);
+                            let (result, buffer) =
+                                core.environment.read_at(&read.file, buffer, read.handle.offset).await;
+                            let mut shard = core.shard.borrow_mut();
+                            shard.store_mut().block_read(&read, &buffer, result).map_err(|error| error.to_string())?;
+                        }
+                    }
+                }
+            }
+            let applied = core.shard.borrow_mut().store_mut().partition(partition).expect("owned").applied();
+            return Ok(Some(ReplicaRows { applied: applied.index.0, rows }));
+        }
+        Ok(None)
+    }
+
+    /// A place for a client.
+    #[must_use]
+    pub fn client(number: u64) -> Place {
+        Place::Client(number)
+    }
+}
+
+/// What a replica holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReplicaRows {
+    /// The last entry that was applied.
+    pub applied: u64,
+    /// Keyspace, key, revision, checksum of the value.
+    pub rows: Vec<(u8, Vec<u8>, u64, u32)>,
+}
+
+/// A stop that a read of the simulator does not expect.
+#[must_use]
+pub fn sentence<F>(stop: Stop<F>) -> String {
+    match stop {
+        Stop::Miss(_) => "a block is missing".to_owned(),
+        Stop::Corruption(corruption) => corruption.to_string(),
+    }
+}

@@ -1,0 +1,151 @@
+//! Faults as data: what happens to a cluster and when, made from a seed, readable, and carried out by [`apply`].
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use corelode_engine::env::simulated::{CrashPolicy, Failure, InjectedError, PathClass, Random, StepKind};
+
+use crate::cluster::{Shape, SimulatedCluster};
+use crate::network::{Latency, Place};
+
+/// Something that happens to a cluster.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Fault {
+    /// A node ends at once, and its disk keeps what the policy says.
+    Crash(u64, CrashPolicy),
+    /// A node that does not run is started.
+    Start(u64),
+    /// A node stands still, as by SIGSTOP.
+    Pause(u64),
+    /// It goes on.
+    Resume(u64),
+    /// What the first says the second does not hear.
+    OneWay(u64, u64),
+    /// Those on one side and all others do not hear each other.
+    Partition(Vec<u64>),
+    /// All partitions are over.
+    Heal,
+    /// The connections between two nodes break.
+    Cut(u64, u64),
+    /// Bytes take at least so long from now on.
+    Slow(Duration),
+    /// A node's wall clock jumps by so many milliseconds.
+    ClockStep(u64, i64),
+    /// An operation of a node's disk fails.
+    DiskError(u64, StepKind, PathClass, u64),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{self:?}")
+    }
+}
+
+/// What happens when.
+pub type Plan = Vec<(Duration, Fault)>;
+
+/// The plan of a seed: faults until `until`. At most a minority is down at once, but partitions may leave no majority for a while.
+#[must_use]
+pub fn plan(shape: &Shape, until: Duration, random: &mut Random) -> Plan {
+    let mut planner = Planner { shape: *shape, random, down: BTreeSet::new(), paused: BTreeSet::new() };
+    let mut plan = Plan::new();
+    let mut at = Duration::from_millis(500);
+    // Some seeds are wild, and some quiet.
+    let pause_ms = 200 + planner.random.below(3_000);
+    while at < until {
+        plan.push((at, planner.next()));
+        at += Duration::from_millis(20 + planner.random.below(pause_ms));
+    }
+    plan
+}
+
+struct Planner<'a> {
+    shape: Shape,
+    random: &'a mut Random,
+    down: BTreeSet<u64>,
+    paused: BTreeSet<u64>,
+}
+
+impl Planner<'_> {
+    fn node(&mut self) -> u64 {
+        1 + self.random.below(self.shape.nodes)
+    }
+
+    fn next(&mut self) -> Fault {
+        let (node, other) = (self.node(), self.node());
+        let minority = usize::try_from((self.shape.nodes - 1) / 2).expect("few nodes");
+        match self.random.below(16) {
+            0..=2 => {
+                if let Some(down) = self.down.pop_first() {
+                    return Fault::Start(down);
+                }
+                let policy = CrashPolicy::ALL[self.random.position(CrashPolicy::ALL.len())];
+                if minority > 0 {
+                    self.down.insert(node);
+                }
+                Fault::Crash(node, policy)
+            }
+            3 => match self.down.pop_first() {
+                Some(down) => Fault::Start(down),
+                None => Fault::Heal,
+            },
+            4 | 5 => match self.paused.pop_first() {
+                Some(paused) => Fault::Resume(paused),
+                None => {
+                    self.paused.insert(node);
+                    Fault::Pause(node)
+                }
+            },
+            6 if node != other => Fault::OneWay(node, other),
+            7 | 8 => {
+                let side = (1..=self.shape.nodes).filter(|_| self.random.below(2) == 0).collect();
+                Fault::Partition(side)
+            }
+            9 => Fault::Partition(vec![node]),
+            10 if node != other => Fault::Cut(node, other),
+            11 => Fault::Slow(Duration::from_micros(20 + self.random.below(20_000))),
+            12 => Fault::ClockStep(node, i64::try_from(self.random.below(20_000)).expect("small") - 10_000),
+            13 if self.down.is_empty() => {
+                let (kind, class) = [
+                    (StepKind::LogWriteEnd, PathClass::Log),
+                    (StepKind::SyncData, PathClass::Table),
+                    (StepKind::Create, PathClass::Table),
+                    (StepKind::Rename, PathClass::Manifest),
+                ][self.random.position(4)];
+                Fault::DiskError(node, kind, class, self.random.below(20))
+            }
+            _ => Fault::Heal,
+        }
+    }
+}
+
+/// Carries a fault out.
+pub fn apply(cluster: &mut SimulatedCluster, fault: &Fault) {
+    let place = Place::Node;
+    match fault {
+        Fault::Crash(node, policy) => cluster.crash(*node, *policy),
+        Fault::Start(node) => cluster.start(*node),
+        Fault::Pause(node) => cluster.set_paused(*node, true),
+        Fault::Resume(node) => cluster.set_paused(*node, false),
+        Fault::OneWay(from, to) => cluster.network.block(place(*from), place(*to)),
+        Fault::Partition(side) => {
+            for inside in side {
+                for outside in cluster.nodes().filter(|node| !side.contains(node)) {
+                    cluster.network.block(place(*inside), place(outside));
+                    cluster.network.block(place(outside), place(*inside));
+                }
+            }
+        }
+        Fault::Heal => cluster.network.heal(),
+        Fault::Cut(one, other) => cluster.network.cut(place(*one), place(*other)),
+        Fault::Slow(least) => cluster.network.set_latency(Latency { least: *least, spread: *least * 4 }),
+        Fault::ClockStep(node, by_ms) => cluster.step_wall_clock(*node, *by_ms),
+        Fault::DiskError(node, kind, class, after) => {
+            if let Some(environment) = cluster.environment(*node) {
+                let failure = Failure::InputOutput;
+                environment.inject(InjectedError { kind: *kind, class: Some(*class), after: *after, failure });
+            }
+        }
+    }
+}
