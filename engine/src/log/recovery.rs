@@ -173,6 +173,8 @@ pub async fn recover_log<E: Environment>(
         }
         recovered.free.push_back(file);
     }
+    let first_live = first_of_the_last_run(&opened);
+    recovered.free.extend(opened.drain(..first_live).map(|stale| stale.file));
     replay_segments(environment, &mut recovered, opened, &flushed).await?;
     if let Some(segment) = recovered.live.back() {
         // What was read may so far be in memory only; nothing may be answered from it before it is durable.
@@ -180,6 +182,13 @@ pub async fn recover_log<E: Environment>(
         environment.sync_data(&file.file).await.map_err(|error| Error::io("sync", &file.path, error))?;
     }
     Ok(recovered)
+}
+
+/// Segments are begun one after the other and freed oldest first, so that those that count have consecutive generations. Before a gap stand some that were
+/// freed and not begun again yet: what they hold may contradict what came after them. Were one missing that counts, entries would be missed.
+fn first_of_the_last_run<F>(opened: &[OpenedFile<F>]) -> usize {
+    let is_gap = |pair: &[OpenedFile<F>]| pair[1].generation != pair[0].generation.next();
+    opened.windows(2).rposition(is_gap).map_or(0, |before| before + 1)
 }
 
 async fn open_segment_files<E: Environment>(
@@ -268,6 +277,10 @@ async fn replay_segments<E: Environment>(
                     Effect::None => {}
                     Effect::Entry(stream, index) => {
                         last_entries.insert(stream, index);
+                    }
+                    Effect::Rewritten(stream, index) => {
+                        let last: &mut LogIndex = last_entries.entry(stream).or_default();
+                        *last = index.max(*last);
                     }
                     Effect::Begun(stream) => {
                         last_entries.remove(&stream);
@@ -422,6 +435,8 @@ enum Effect {
     None,
     /// It wrote this entry.
     Entry(StreamId, LogIndex),
+    /// It wrote this entry once more.
+    Rewritten(StreamId, LogIndex),
     /// It began the stream anew: none of its entries before are needed.
     Begun(StreamId),
 }
@@ -483,7 +498,7 @@ impl Replay {
                 {
                     stream.at_flushed = Some(entry.position);
                 }
-                return Ok(Effect::Entry(entry.stream, entry.position.index));
+                return Ok(Effect::Rewritten(entry.stream, entry.position.index));
             }
             Record::Truncate { stream, epoch, through } => {
                 attached(&mut self.streams, *stream, *epoch)?.state.truncated = *through;

@@ -80,6 +80,14 @@ impl<F> SegmentPool<F> {
         }
     }
 
+    /// The entries of a stream behind `kept` in the segment of a generation were written again elsewhere.
+    pub(super) fn forget_entries_behind(&mut self, stream: StreamId, generation: Generation, kept: LogIndex) {
+        let segment = self.live.iter_mut().find(|segment| segment.generation == generation);
+        if let Some(last) = segment.and_then(|segment| segment.last_entries.get_mut(&stream)) {
+            *last = kept.min(*last);
+        }
+    }
+
     pub(super) fn push_live(&mut self, segment: LiveSegment<F>) {
         self.live.push_back(segment);
     }

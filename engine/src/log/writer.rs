@@ -78,6 +78,8 @@ pub struct LogCounters {
     pub padding_bytes: u64,
     /// Segments opened.
     pub segments_opened: u64,
+    /// Times that entries were written again so that the oldest segment need not be kept for them.
+    pub relocations: u64,
     /// Segments opened in a file that had been one before.
     pub segments_recycled: u64,
     /// Markers written.
@@ -132,6 +134,11 @@ impl Stream {
 enum Change {
     Last(LogPosition),
     Rewritten(LogPosition),
+    /// Of the stream's entries in the segment of this generation those behind `kept` were rewritten.
+    Relocated {
+        generation: Generation,
+        kept: LogIndex,
+    },
     HardState(HardState),
     Truncated(LogPosition),
     Attached(StreamState),
@@ -155,8 +162,8 @@ enum InFlight<F> {
         sequence: BatchSequence,
         length: u64,
         durable: Vec<Durable>,
-        /// Streams whose entries in older segments are not needed once this is durable.
-        attached: Vec<StreamId>,
+        /// What older segments need not be kept for once this is durable.
+        released: Vec<Released>,
     },
     Checkpoint {
         sequence: BatchSequence,
@@ -164,6 +171,15 @@ enum InFlight<F> {
         segment: OpenSegment<F>,
     },
     Successor,
+}
+
+/// What older segments need not be kept for.
+#[derive(Debug)]
+enum Released {
+    /// The stream: it was attached anew.
+    All(StreamId),
+    /// The stream's entries behind `kept` in the segment of this generation.
+    Behind { stream: StreamId, generation: Generation, kept: LogIndex },
 }
 
 #[derive(Debug)]
@@ -184,6 +200,8 @@ pub struct LogWriter<F> {
     streams: BTreeMap<StreamId, Stream>,
     /// Streams whose entries are being written here, before their ATTACH.
     staged: BTreeSet<StreamId>,
+    /// Streams with entries on their way from the segment of this generation to the newest.
+    relocating: BTreeSet<(StreamId, Generation)>,
     current: Option<OpenSegment<F>>,
     /// Until the first segment is opened: the newest one of the process before.
     predecessor: Option<OpenSegment<F>>,
@@ -231,6 +249,7 @@ impl<F: Clone> LogWriter<F> {
             unlinked: None,
             segments: SegmentPool::new(options, start.live, start.ready, start.segment_number_next),
             staged: BTreeSet::new(),
+            relocating: BTreeSet::new(),
             pending: VecDeque::new(),
             pending_bytes: 0,
             in_flight: None,
@@ -382,6 +401,38 @@ impl<F: Clone> LogWriter<F> {
         self.push_sized(&record, ENTRY_RECORD_OVERHEAD + payload.len(), stream, Change::Rewritten(position));
     }
 
+    /// Whether entries of a stream are on their way out of the oldest segment already.
+    pub(crate) fn is_relocating(&self, stream: StreamId) -> bool {
+        let oldest = self.segments.live().front();
+        oldest.is_some_and(|segment| self.relocating.contains(&(stream, segment.generation)))
+    }
+
+    /// Whether something waits to be written that lets old segments go: entries on their way to the newest, or a stream that begins anew.
+    pub(crate) fn is_release_pending(&self) -> bool {
+        let begins_anew = |tracked: &Stream| tracked.attached && tracked.epoch != tracked.state.epoch;
+        !self.relocating.is_empty() || self.streams.values().any(begins_anew)
+    }
+
+    /// Writes entries again that stand in the oldest segment and cannot be flushed yet, so that it need not be kept for them: those of `stream` behind `kept`.
+    pub(crate) fn relocate<'a>(
+        &mut self,
+        stream: StreamId,
+        kept: LogIndex,
+        entries: impl Iterator<Item = (LogPosition, &'a [u8])>,
+    ) {
+        let Some(generation) = self.segments.live().front().map(|segment| segment.generation) else { return };
+        let epoch = self.epoch(stream);
+        for (position, payload) in entries {
+            let record = Record::Rewrite(EntryRecord { stream, epoch, position, payload });
+            self.push_sized(&record, ENTRY_RECORD_OVERHEAD + payload.len(), stream, Change::Rewritten(position));
+        }
+        if let Some(batch) = self.pending.back_mut() {
+            batch.changes.push((stream, Change::Relocated { generation, kept }));
+            self.relocating.insert((stream, generation));
+            self.counters.relocations += 1;
+        }
+    }
+
     /// Records a group's new term and vote.
     ///
     /// # Panics
@@ -511,10 +562,10 @@ impl<F: Clone> LogWriter<F> {
         }
         self.spare_buffer = Some(write.buffer);
         match in_flight {
-            InFlight::Records { sequence, length, durable, attached } => {
+            InFlight::Records { sequence, length, durable, released } => {
                 self.durable_through = sequence;
-                for stream in attached {
-                    self.segments.forget_older_entries(stream);
+                for released in released {
+                    self.release(&released);
                 }
                 self.current.as_mut().expect("records went to a segment").offset += length;
                 Ok(durable)
@@ -587,7 +638,7 @@ impl<F: Clone> LogWriter<F> {
     }
 
     fn write_batch(&mut self, mut batch: Batch) -> LogWrite<F> {
-        let (durable, attached) = self.apply_changes(std::mem::take(&mut batch.changes));
+        let (durable, released) = self.apply_changes(std::mem::take(&mut batch.changes));
         let segment = self.current.as_ref().expect("the batch fits the current segment");
         let (identity, offset) = (segment.identity, segment.offset);
         let (path, file) = (segment.file.path.clone(), segment.file.file.clone());
@@ -601,7 +652,7 @@ impl<F: Clone> LogWriter<F> {
         } else {
             batch.buffer.len() as u64
         };
-        self.in_flight = Some(InFlight::Records { sequence, length, durable, attached });
+        self.in_flight = Some(InFlight::Records { sequence, length, durable, released });
         LogWrite { file, path, offset, buffer: batch.buffer, mode: self.mode }
     }
 
@@ -669,14 +720,22 @@ impl<F: Clone> LogWriter<F> {
     }
 
     /// Brings the streams' states up to the batch that is about to be written; answers what its write makes durable.
-    fn apply_changes(&mut self, changes: Vec<(StreamId, Change)>) -> (Vec<Durable>, Vec<StreamId>) {
+    fn apply_changes(&mut self, changes: Vec<(StreamId, Change)>) -> (Vec<Durable>, Vec<Released>) {
         let segment = self.segments.newest_mut().expect("records go to a live segment");
         let mut durable = Vec::with_capacity(changes.len());
-        let mut attached = Vec::new();
+        let mut released = Vec::new();
         for (stream, change) in changes {
-            if let Change::Rewritten(position) = change {
-                segment.last_entries.insert(stream, position.index);
-                continue;
+            match change {
+                Change::Rewritten(position) => {
+                    let last = segment.last_entries.entry(stream).or_default();
+                    *last = position.index.max(*last);
+                    continue;
+                }
+                Change::Relocated { generation, kept } => {
+                    released.push(Released::Behind { stream, generation, kept });
+                    continue;
+                }
+                _ => {}
             }
             let Some(tracked) = self.streams.get_mut(&stream) else { continue };
             match change {
@@ -691,7 +750,7 @@ impl<F: Clone> LogWriter<F> {
                     // Entries that were rewritten here for it are needed.
                     if !self.staged.remove(&stream) {
                         segment.last_entries.remove(&stream);
-                        attached.push(stream);
+                        released.push(Released::All(stream));
                     }
                     tracked.state = state;
                     tracked.attached = true;
@@ -700,10 +759,21 @@ impl<F: Clone> LogWriter<F> {
                     self.streams.remove(&stream);
                 }
                 Change::Token(token) => durable.push(Durable::Token { stream, token }),
-                Change::Rewritten(_) => unreachable!("handled above"),
+                Change::Rewritten(_) | Change::Relocated { .. } => unreachable!("handled above"),
             }
         }
-        (durable, attached)
+        (durable, released)
+    }
+
+    fn release(&mut self, released: &Released) {
+        match *released {
+            Released::All(stream) => self.segments.forget_older_entries(stream),
+            Released::Behind { stream, generation, kept } => {
+                self.relocating.remove(&(stream, generation));
+                self.segments.forget_entries_behind(stream, generation, kept);
+                self.release_segments();
+            }
+        }
     }
 
     /// Frees the oldest segments whose entries are all flushed and truncated.

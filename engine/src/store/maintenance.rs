@@ -53,6 +53,7 @@ impl<E: Environment> Store<E> {
     pub(super) fn plan_maintenance(&mut self) {
         self.freeze_by_memory();
         self.freeze_by_log();
+        self.relocate_by_log();
         self.plan_segments();
         self.plan_flushes();
         self.plan_compactions();
@@ -66,7 +67,9 @@ impl<E: Environment> Store<E> {
         // Entries may be applied before they are written. A memtable with such entries cannot be flushed before the log goes on, and a
         // full log goes on only after flushes: then the log takes one more segment.
         let waits_for_log = |partition: &Partition<E>| partition.tree.is_flush_waiting_for(partition.durable());
-        let is_stuck = self.log.is_waiting_for_segment() && self.partitions.values().any(waits_for_log);
+        // Likewise what is to be written so that old segments need not be kept.
+        let is_stuck = self.log.is_waiting_for_segment()
+            && (self.log.is_release_pending() || self.partitions.values().any(waits_for_log));
         let bound = if is_stuck { SegmentBound::Exceed } else { SegmentBound::Keep };
         if self.retries.segment.is_waiting() {
             // Not now.
@@ -102,6 +105,27 @@ impl<E: Environment> Store<E> {
             if partition.tree.frozen_through().index < pinned_through && partition.applied().index >= pinned_through {
                 account(&mut self.memtable_bytes, partition, Partition::freeze);
             }
+        }
+    }
+
+    /// Once three quarters of the segments are in use, writes entries of the oldest one again that are not known to be committed. Votes of elections that
+    /// nobody wins would fill the log otherwise, and without votes nothing is ever committed.
+    fn relocate_by_log(&mut self) {
+        if self.log.live_segment_count() * 4 <= self.options.log.segments_max * 3 {
+            return;
+        }
+        let pinning: Vec<_> = self.log.streams_pinning_oldest_segment().collect();
+        for (stream, pinned_through) in pinning {
+            let Some(partition) = self.partitions.get_mut(&partition_of(stream)) else { continue };
+            let applied = partition.applied().index;
+            if !partition.is_replicated() || applied >= pinned_through || self.log.is_relocating(stream) {
+                continue;
+            }
+            if partition.tree.frozen_through().index < applied {
+                account(&mut self.memtable_bytes, partition, Partition::freeze);
+            }
+            let is_meant = |position: LogPosition| position.index > applied && position.index <= pinned_through;
+            self.log.relocate(stream, applied, partition.entries().filter(|(position, _)| is_meant(*position)));
         }
     }
 

@@ -454,7 +454,7 @@ impl<E: Environment> Shard<E> {
             }
             Message::Adopt(adopted) => return Ok(Some(adopted)),
             Message::StatusRequest { from, token } => {
-                let (core, counters) = (self.config.core, self.status_counters());
+                let (core, counters) = (self.config.core, self.status());
                 self.send(from, Message::StatusResult { token, core, counters });
             }
             Message::StatusResult { token, core, counters } => self.status_arrived(token, core, counters),

@@ -230,6 +230,8 @@ impl<E: Environment> Shard<E> {
         let now = self.raft_now();
         let group = replication.groups.get_mut(&partition).expect("groups stay");
         group.is_active = false;
+        // Not later: what the turn has to say may hold these entries, and their bytes are taken when it leaves.
+        group.truncate(&mut self.store, now, replication.lending.pinned(partition));
         let was_refused = group.propose(&mut self.store, now).is_err();
         group.ask_for_reads(now);
         group.end_turn(&mut self.store, now, output);
@@ -253,7 +255,6 @@ impl<E: Environment> Shard<E> {
             outgoing.entry(to).or_default().push((partition, message));
         }
         output.snapshots.drain(..).for_each(|node| replication.lending.want(partition, node));
-        group.truncate(&mut self.store, now, replication.lending.pinned(partition));
         replication.schedule(partition);
         if was_refused || !is_leading {
             let abandoned = self.store.abandon_proposals(partition);

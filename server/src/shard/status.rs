@@ -78,7 +78,7 @@ impl<E: Environment> Shard<E> {
         for core in (0..self.config.map.cores()).map(Core).filter(|&core| core != own) {
             self.send(core, Message::StatusRequest { from: own, token });
         }
-        let counters = self.status_counters();
+        let counters = self.status();
         self.status_arrived(token, own, counters);
     }
 
@@ -130,7 +130,9 @@ impl<E: Environment> Shard<E> {
         }
     }
 
-    pub(super) fn status_counters(&self) -> Vec<(&'static str, u64)> {
+    /// What this core counts, by name, as STATUS has it.
+    #[must_use]
+    pub fn status(&self) -> Vec<(&'static str, u64)> {
         let store = self.store.counters();
         let cache = self.store.cache_counters();
         let own = &self.counters;

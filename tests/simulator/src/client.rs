@@ -15,6 +15,8 @@ use corelode_net::limits::BODY_SIZE_BYTES_MAX;
 use corelode_net::table::{ErrorReply, TableBuilder};
 use corelode_net::{FrameReader, Inbound, MapEpoch, Opcode, PartitionId, RequestHead, RequestId, RetryClass, slot_of};
 
+use corelode_server::shard::PartitionMap;
+
 use crate::history::{Action, History, Operation};
 use crate::network::{Endpoint, Network, Place};
 use crate::signal::first;
@@ -48,6 +50,7 @@ pub struct Client {
     simulation: Simulation,
     network: Network,
     manner: Manner,
+    map: PartitionMap,
     random: Random,
     history: Rc<History>,
     connections: BTreeMap<u64, Connection>,
@@ -119,6 +122,7 @@ impl Client {
             simulation: simulation.clone(),
             network: network.clone(),
             manner,
+            map: PartitionMap::new(manner.partitions, 1),
             random: Random::new(seed),
             history: Rc::clone(history),
             connections: BTreeMap::new(),
@@ -231,9 +235,7 @@ impl Client {
     }
 
     fn partition_of(&self, key: u64) -> u16 {
-        corelode_server::shard::PartitionMap::new(self.manner.partitions, 1)
-            .partition_of(slot_of(&Self::key(key)).get())
-            .0
+        self.map.partition_of(slot_of(&Self::key(key)).get()).0
     }
 
     /// Asks once, whoever is thought to lead.

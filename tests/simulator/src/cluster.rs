@@ -35,6 +35,9 @@ pub struct Shape {
     pub election_timeout: Duration,
 }
 
+/// What a node may stop for by itself: faults of its disk, which only the plan brings.
+const FAILURES_OF_DISKS: [&str; 2] = ["Input/output error", "No space left on device"];
+
 /// What is seen of all cores, and what must never be seen.
 #[derive(Default)]
 pub(crate) struct Observer {
@@ -126,13 +129,23 @@ impl SimulatedCluster {
         self.machine(node).crash(policy);
     }
 
-    /// Starts a node, if it does not run. One that stopped by itself is ended first.
+    /// Starts a node, if it does not run. One that stopped by itself is ended first; it must have had a reason.
     pub fn start(&mut self, node: u64) {
+        if let Some(failure) = self.failure(node)
+            && !FAILURES_OF_DISKS.iter().any(|known| failure.contains(known))
+        {
+            self.observer.violated(format!("node {node} stopped by itself: {failure}"));
+        }
         let machine = self.machine(node);
         if !machine.is_up() {
             machine.crash(CrashPolicy::KeepUnsynced);
             machine.start();
         }
+    }
+
+    /// Starts all nodes that do not run, as whoever watches over processes does.
+    pub fn start_all(&mut self) {
+        self.nodes().for_each(|node| self.start(node));
     }
 
     /// Stops a node as SIGSTOP does, or lets it go on.
@@ -181,6 +194,21 @@ impl SimulatedCluster {
             }
         }
         all
+    }
+
+    /// What each core of each node is at, for a report of what went wrong.
+    #[must_use]
+    pub fn describe_cores(&self) -> String {
+        let mut text = String::new();
+        for (node, machine) in &self.machines {
+            for core in machine.cores() {
+                let mut shard = core.shard.borrow_mut();
+                let counters: Vec<_> = shard.status().into_iter().filter(|(_, value)| *value > 0).collect();
+                let is_log_idle = shard.store_mut().is_log_idle();
+                text += &format!("\n  node {node}: log idle {is_log_idle}, {counters:?}");
+            }
+        }
+        text
     }
 
     /// How many leaders were elected.

@@ -166,6 +166,7 @@ impl Scenario {
         let begun = simulation.now();
         loop {
             check_violation(cluster)?;
+            cluster.start_all();
             let replicas = cluster.replicas();
             let is_led = |partition: u16| {
                 let leads = |status: &corelode_server::shard::ReplicaStatus| {
@@ -194,6 +195,7 @@ impl Scenario {
             let partition = PartitionId(number);
             loop {
                 check_violation(cluster)?;
+                cluster.start_all();
                 let mut all = Vec::new();
                 for node in cluster.nodes() {
                     all.extend(cluster.rows(node, partition).await?.map(|rows| (node, rows)));
@@ -234,7 +236,7 @@ fn describe(cluster: &SimulatedCluster) -> String {
     let replicas = cluster.replicas();
     let lines = replicas.iter().map(|(node, status)| format!("\n  node {node}: {status:?}"));
     let failures = cluster.nodes().filter_map(|node| Some(format!("\n  node {node}: {}", cluster.failure(node)?)));
-    lines.chain(failures).collect()
+    lines.chain(failures).chain([cluster.describe_cores()]).collect()
 }
 
 fn check_violation(cluster: &SimulatedCluster) -> Result<(), String> {

@@ -33,10 +33,11 @@ fn whatever_happens_promises_are_kept() {
     let first = number("CORELODE_SIM_FIRST_SEED").unwrap_or(1);
     let count = number("CORELODE_SIM_SEEDS").unwrap_or(20);
     for seed in first..first + count {
+        let started = std::time::Instant::now();
         let report = run(seed);
         if seed % 20 == 0 {
             assert_eq!(run(seed).trace, report.trace, "seed {seed} does not do the same twice");
         }
-        println!("seed {seed}: {report}");
+        println!("seed {seed}: {report}, {:.1?} in {:.2?}", report.simulated, started.elapsed());
     }
 }
