@@ -771,9 +771,9 @@ impl<F: Clone> LogWriter<F> {
             Released::Behind { stream, generation, kept } => {
                 self.relocating.remove(&(stream, generation));
                 self.segments.forget_entries_behind(stream, generation, kept);
-                self.release_segments();
             }
         }
+        self.release_segments();
     }
 
     /// Frees the oldest segments whose entries are all flushed and truncated.
