@@ -30,7 +30,8 @@ pub(super) fn section(page: &mut String, subject: &Subject<'_>) {
     page.push_str(
         "<section>\n<h2>Where the time goes</h2>\n\
          <p class=\"about\">Mean times. The store measured its stages from the last byte in to the last byte out; what the client saw \
-         beyond that, once an operation was sent, is the network and the kernels on both sides.</p>\n",
+         beyond that, once an operation was sent, is the network and the kernels on both sides. Bars have the means over all operations of a \
+         core, tables those over the operations that passed a stage.</p>\n",
     );
     for (name, cores) in &operations {
         put(page, format_args!("<figure class=\"stages\">\n<figcaption>{}</figcaption>\n", Escaped(name)));
@@ -107,6 +108,11 @@ fn count(stages: &BTreeMap<String, Latencies>) -> u64 {
     stages.get(RESIDENCY).or_else(|| stages.values().max_by_key(|times| times.count())).map_or(0, Latencies::count)
 }
 
+/// What a stage adds to the mean residency of a core: its mean over all operations, also those that did not pass it.
+fn part_of_residency(stages: &BTreeMap<String, Latencies>, stage: &str) -> f64 {
+    stages.get(stage).map_or(0.0, |times| times.mean() * times.count() as f64 / count(stages).max(1) as f64)
+}
+
 /// The mean residency over all cores.
 fn residency_of_all(cores: &Cores) -> f64 {
     let total: u64 = cores.values().map(count).sum();
@@ -155,10 +161,11 @@ fn bars(operation: &str, cores: &Cores, stages: &[String], client: Option<Client
         let parts: Vec<Part<'_>> = stages
             .iter()
             .enumerate()
-            .filter_map(|(index, stage)| {
-                let nanoseconds = times.get(stage)?.mean();
-                Some(Part { name: stage, class: format!("part s{}", index % 8), nanoseconds })
+            .map(|(index, stage)| {
+                let nanoseconds = part_of_residency(times, stage);
+                Part { name: stage, class: format!("part s{}", index % 8), nanoseconds }
             })
+            .filter(|part| part.nanoseconds > 0.0)
             .collect();
         bar(&mut svg, &x, top, &format!("core {core}"), &parts, &duration_text(residency(times)));
         top += ROW;
@@ -250,8 +257,9 @@ fn description(operation: &str, cores: &Cores, stages: &[String], client: Option
         );
     }
     for (core, times) in cores {
-        let parts =
-            stages.iter().filter_map(|stage| Some(format!("{stage} {}", duration_text(times.get(stage)?.mean()))));
+        let parts = stages.iter().map(|stage| (stage, part_of_residency(times, stage)));
+        let parts = parts.filter(|(_, nanoseconds)| *nanoseconds > 0.0);
+        let parts = parts.map(|(stage, nanoseconds)| format!("{stage} {}", duration_text(nanoseconds)));
         put(&mut words, format_args!(" Core {core}: {}.", parts.collect::<Vec<_>>().join(", ")));
     }
     words
@@ -267,5 +275,22 @@ mod tests {
         let stages = stages.map(|name| (name.to_owned(), Latencies::default()));
         let cores = Cores::from([(0, BTreeMap::from(stages))]);
         assert_eq!(stage_names(&cores), ["queue", "sync", "reply", "ant", "zebra"]);
+    }
+
+    /// One operation of a hundred waits 100 µs, and all are handled in 9 µs: that is a bar of 10 µs, and not of 109.
+    #[test]
+    fn a_stage_that_few_operations_pass_has_its_share_of_a_bar() {
+        let times = |nanoseconds, count| {
+            let mut times = Latencies::default();
+            times.record_n(nanoseconds, count);
+            times
+        };
+        let mut residency = times(9_000, 99);
+        residency.record(109_000);
+        let stages = [("wait", times(100_000, 1)), ("apply", times(9_000, 100)), (RESIDENCY, residency)];
+        let cores = Cores::from([(0, stages.map(|(name, times)| (name.to_owned(), times)).into())]);
+        let svg = bars("get", &cores, &stage_names(&cores), None);
+        assert!(svg.contains("wait: 1.00 µs") && svg.contains("apply: 9.00 µs"), "{svg}");
+        assert!(svg.contains("wait 1.00 µs, apply 9.00 µs"), "{svg}");
     }
 }
