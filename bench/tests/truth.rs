@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use corelode_bench::driver::Broken;
 use corelode_bench::driver::resp::RespStore;
 use corelode_bench::load::{LoadOptions, Source, Work, run};
 use corelode_bench::report::histogram::Latencies;
@@ -79,6 +80,10 @@ fn options(pace: Pace, clients: usize, depth: u32, duration: Duration) -> LoadOp
 }
 
 fn measure(server: &FakeServer, preset: Preset, options: &LoadOptions) -> Repetition {
+    try_measure(server, preset, options).unwrap()
+}
+
+fn try_measure(server: &FakeServer, preset: Preset, options: &LoadOptions) -> Result<Repetition, Broken> {
     let store = RespStore::find(server.address, None).unwrap();
     let config = WorkloadConfig { keys: 1_000, ..preset.into() };
     let key_space = Arc::new(KeySpace::new(config.keys).unwrap());
@@ -91,7 +96,7 @@ fn measure(server: &FakeServer, preset: Preset, options: &LoadOptions) -> Repeti
         keys: KeyFormat::new(16).unwrap(),
         values: &ValueFormat::new(100, Share::NONE).unwrap(),
     };
-    run(&store, options, work, &AtomicBool::new(false), &mut |_| {}).unwrap()
+    run(&store, options, work, &AtomicBool::new(false), &mut |_| {})
 }
 
 fn reads(repetition: &Repetition) -> &Latencies {
@@ -187,6 +192,18 @@ fn a_load_that_is_ended_before_it_measures_has_no_intervals() {
     let options = options(Pace::Closed, 2, 1, Duration::from_secs(20));
     let repetition = run(&store, &options, work, &AtomicBool::new(true), &mut |_| {}).unwrap();
     assert_eq!((repetition.end, repetition.intervals), (End::Interrupted, Vec::new()));
+}
+
+/// The other threads, and whoever started them, would wait for it without end.
+#[test]
+fn a_thread_that_cannot_be_pinned_ends_the_load() {
+    let server = FakeServer::start(Arc::new(|socket, _| socket.write_all(b"$1\r\nv\r\n").unwrap()));
+    for processor in [1_000, 5_000] {
+        let mut options = options(Pace::Closed, 2, 1, Duration::from_secs(20));
+        (options.threads, options.processors) = (2, vec![processor]);
+        let broken = try_measure(&server, Preset::C, &options).unwrap_err();
+        assert!(broken.reason.contains(&processor.to_string()), "{broken}");
+    }
 }
 
 #[test]

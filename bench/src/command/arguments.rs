@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use corelode_net::body::Durability;
 use corelode_net::handshake::Secret;
+use rustix::thread::CpuSet;
 
 use super::Failure;
 use crate::driver::native::NativeOptions;
@@ -203,14 +204,18 @@ impl std::str::FromStr for Processors {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |text: &str| {
-            text.parse::<usize>().map_err(|_| format!("{text:?} is no processor: give a list such as 1 or 2,4-7"))
+            let number = text.parse::<usize>().ok().filter(|number| *number < CpuSet::MAX_CPU);
+            number.ok_or_else(|| format!("{text:?} is no processor: give a list such as 1 or 2,4-7"))
         };
         let mut processors = BTreeSet::new();
         for part in text.split(',') {
-            match part.split_once('-') {
-                Some((first, last)) => processors.extend(number(first)?..=number(last)?.min(4096)),
-                None => processors.extend([number(part)?]),
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (number(first)?, number(last)?);
+            // An empty range would leave the load unpinned, and nobody would see it.
+            if last < first {
+                return Err(format!("{part:?} has no processors: give the lower number first"));
             }
+            processors.extend(first..=last);
         }
         Ok(Self(processors))
     }
@@ -245,6 +250,8 @@ mod tests {
         assert_eq!(list("2,4-7,5"), Ok(vec![2, 4, 5, 6, 7]));
         assert!(list("").is_err());
         assert!(list("a-b").is_err());
+        assert!(list("7-4").is_err(), "it would pin to nothing");
+        assert!(list("0-18446744073709551615").is_err() && list("1024").is_err(), "more than the kernel tells apart");
     }
 
     #[test]

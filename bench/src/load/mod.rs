@@ -149,9 +149,8 @@ pub fn run(
 }
 
 fn run_thread(task: Task<'_>, common: Common<'_>, processors: &[usize]) -> Result<Ended, Broken> {
-    pin(processors)?;
     let (ready, stop) = (common.ready, common.stop);
-    match Worker::connect(task, common) {
+    match pin(processors).and_then(|()| Worker::connect(task, common)) {
         Ok(worker) => Ok(worker.run()),
         Err(broken) => {
             // The others wait for this thread, and shall not begin.
@@ -169,6 +168,9 @@ fn pin(processors: &[usize]) -> Result<(), Broken> {
     }
     let mut set = rustix::thread::CpuSet::new();
     for &processor in processors {
+        if processor >= rustix::thread::CpuSet::MAX_CPU {
+            return Err(Broken::new(format!("there is no processor {processor}")));
+        }
         set.set(processor);
     }
     let pinned = rustix::thread::sched_setaffinity(None, &set);
