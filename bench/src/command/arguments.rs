@@ -222,8 +222,11 @@ impl std::str::FromStr for Processors {
 }
 
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    /// A year: times in nanoseconds fit 64 bits with much to spare.
+    const SECONDS_MAX: f64 = 365.0 * 24.0 * 3_600.0;
     let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| format!("{text} is no number of seconds that one can wait"))
+    let duration = Duration::try_from_secs_f64(seconds).ok().filter(|_| seconds <= SECONDS_MAX);
+    duration.ok_or_else(|| format!("{text} is no number of seconds that one can wait"))
 }
 
 pub(crate) fn share(text: &str) -> Result<Share, String> {
@@ -262,7 +265,7 @@ mod tests {
             assert!(rate(wrong).is_err(), "{wrong}");
         }
         assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
-        for wrong in ["-1", "nan", "1e30", ""] {
+        for wrong in ["-1", "nan", "1e12", "1e30", ""] {
             assert!(seconds(wrong).is_err(), "{wrong}");
         }
     }

@@ -18,6 +18,7 @@ use crate::report::hlog::{HlogWriter, Stretch};
 use crate::report::machine::{this_build, this_machine};
 use crate::report::model::{End, Pace, REPORT_VERSION, Report};
 use crate::session::{Session, described_load};
+use crate::workload::WorkloadConfig;
 
 /// Make a load on a store, measure, and report
 ///
@@ -121,7 +122,20 @@ pub(crate) fn session<'a>(store: &'a dyn Store, arguments: &WorkloadArguments) -
             return Err(Failure::usage(format!("{} has no {name}: choose another workload", store.target().server)));
         }
     }
+    check_lengths(store, &config).map_err(Failure::usage)?;
     Session::new(store, config, arguments.seed).map_err(Failure::usage)
+}
+
+/// Whether the store takes keys and values of these lengths.
+fn check_lengths(store: &dyn Store, config: &WorkloadConfig) -> Result<(), String> {
+    let Some((key_bytes_max, value_bytes_max)) = store.lengths_max() else { return Ok(()) };
+    let lengths = [("keys", config.key_bytes, key_bytes_max), ("values", config.value_bytes, value_bytes_max)];
+    match lengths.into_iter().find(|(_, bytes, bytes_max)| bytes > bytes_max) {
+        None => Ok(()),
+        Some((what, bytes, bytes_max)) => {
+            Err(format!("{} takes {what} of at most {bytes_max} bytes, not {bytes}", store.target().server))
+        }
+    }
 }
 
 /// Makes the keys.
@@ -187,7 +201,46 @@ pub(crate) fn exit_of(report: &Report) -> Exit {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
+    use crate::driver;
+    use crate::report::model::{OperationKind, Target};
+
+    /// A store that takes keys of 8 bytes and values of 100.
+    struct Narrow;
+
+    impl Store for Narrow {
+        fn target(&self) -> Target {
+            Target { server: "Narrow 1".to_owned(), ..Target::default() }
+        }
+
+        fn endpoints(&self) -> Vec<SocketAddr> {
+            Vec::new()
+        }
+
+        fn supports(&self, _: OperationKind) -> bool {
+            true
+        }
+
+        fn lengths_max(&self) -> Option<(usize, usize)> {
+            Some((8, 100))
+        }
+
+        fn session(&self) -> Box<dyn driver::Session> {
+            unreachable!("nothing is sent")
+        }
+    }
+
+    #[test]
+    fn lengths_that_the_store_does_not_take_are_refused_before_anything_is_sent() {
+        let check = |key_bytes, value_bytes| {
+            check_lengths(&Narrow, &WorkloadConfig { key_bytes, value_bytes, ..WorkloadConfig::default() })
+        };
+        assert_eq!(check(8, 100), Ok(()));
+        assert_eq!(check(9, 100), Err("Narrow 1 takes keys of at most 8 bytes, not 9".to_owned()));
+        assert_eq!(check(8, 101), Err("Narrow 1 takes values of at most 100 bytes, not 101".to_owned()));
+    }
 
     #[test]
     fn passwords_do_not_get_into_reports() {

@@ -23,6 +23,11 @@ pub trait Store: Send + Sync {
     /// Whether the store can do this at all.
     fn supports(&self, kind: OperationKind) -> bool;
 
+    /// The longest key and the longest value that the store takes, bytes, if it is known.
+    fn lengths_max(&self) -> Option<(usize, usize)> {
+        None
+    }
+
     /// What the store says of where it spent the time of its requests since it was started, if it says that.
     ///
     /// # Errors

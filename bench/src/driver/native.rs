@@ -12,7 +12,7 @@ use corelode_net::body::{Durability, GetReply, GetRequest, PutRequest, ReadLevel
 use corelode_net::handshake::{
     ClientConfig, ClientHandshake, Credentials, Features, HandshakeError, Nonce, Secret, VersionRange,
 };
-use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX};
+use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX, KEY_LENGTH_MAX, VALUE_LENGTH_MAX};
 use corelode_net::table::{
     Bind, ErrorReply, Histograms, HistogramsRequest, ScanRelease, TableBuilder, Topology, encode_topology_request,
 };
@@ -190,6 +190,10 @@ impl Store for NativeStore {
 
     fn supports(&self, _: OperationKind) -> bool {
         true
+    }
+
+    fn lengths_max(&self) -> Option<(usize, usize)> {
+        Some((KEY_LENGTH_MAX, VALUE_LENGTH_MAX))
     }
 
     fn stages(&self) -> Result<Option<ServerStages>, Broken> {

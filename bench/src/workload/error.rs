@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::distribution::THETA_MAX;
-use super::keys::{KEY_BYTES_MIN, KEYS_MAX};
+use super::keys::{KEY_BYTES_MAX, KEY_BYTES_MIN, KEYS_MAX};
 use super::values::VALUE_BYTES_MAX;
 use crate::report::model::OperationKind;
 
@@ -55,6 +55,9 @@ impl fmt::Display for WorkloadError {
             Self::MixSum(sum) => write!(formatter, "the shares of the mix sum to {sum}; they have to sum to 1"),
             Self::Preset(text) => write!(formatter, "`{text}` is no workload of YCSB; write a, b, c, d, e or f"),
             Self::Keys(keys) => write!(formatter, "there cannot be {keys} keys; 1 to {KEYS_MAX} can be told apart"),
+            Self::KeyBytes(length) if *length > KEY_BYTES_MAX => {
+                write!(formatter, "keys of {length} bytes are too long; give them at most {KEY_BYTES_MAX} bytes")
+            }
             Self::KeyBytes(length) => write!(
                 formatter,
                 "keys of {length} bytes cannot tell all numbers apart; give them {KEY_BYTES_MIN} bytes or more"

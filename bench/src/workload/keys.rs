@@ -9,6 +9,8 @@ const NUMBER_BITS: u32 = 48;
 pub const KEYS_MAX: u64 = 1 << NUMBER_BITS;
 /// The shortest keys, bytes: as many digits as the largest number has.
 pub const KEY_BYTES_MIN: usize = NUMBER_BITS.div_ceil(DIGIT_BITS) as usize;
+/// The longest keys, bytes: 1 MiB, more than any store should be asked for.
+pub const KEY_BYTES_MAX: usize = 1 << 20;
 /// The length of keys if nothing else is said, bytes.
 pub const KEY_BYTES_DEFAULT: usize = 16;
 
@@ -43,7 +45,7 @@ const _: () = assert!(
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeyFormat {
-    /// Invariant: at least [`KEY_BYTES_MIN`].
+    /// Invariant: from [`KEY_BYTES_MIN`] to [`KEY_BYTES_MAX`].
     key_bytes: usize,
 }
 
@@ -51,9 +53,10 @@ impl KeyFormat {
     /// Keys of `key_bytes` bytes.
     ///
     /// # Errors
-    /// If those are fewer than [`KEY_BYTES_MIN`].
+    /// If those are fewer than [`KEY_BYTES_MIN`] or more than [`KEY_BYTES_MAX`].
     pub fn new(key_bytes: usize) -> Result<Self, WorkloadError> {
-        if key_bytes < KEY_BYTES_MIN { Err(WorkloadError::KeyBytes(key_bytes)) } else { Ok(Self { key_bytes }) }
+        let is_possible = (KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&key_bytes);
+        if is_possible { Ok(Self { key_bytes }) } else { Err(WorkloadError::KeyBytes(key_bytes)) }
     }
 
     /// The length of a key, bytes.
@@ -147,6 +150,12 @@ mod tests {
         assert_follows(&by_first, &[1.0 / 64.0; 64], "the first digit");
         assert_follows(&by_second, &[1.0 / 64.0; 64], "the second digit");
         assert_follows(&rises, &[0.5; 2], "whether a key is after the one that was inserted before it");
+    }
+
+    #[test]
+    fn keys_longer_than_any_store_takes_are_refused() {
+        let error = KeyFormat::new(KEY_BYTES_MAX + 1).expect_err("too long");
+        assert_eq!(error.to_string(), "keys of 1048577 bytes are too long; give them at most 1048576 bytes");
     }
 
     #[test]

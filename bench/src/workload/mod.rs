@@ -47,7 +47,7 @@ pub use distribution::{Hotspot, KeyChoice, Share, THETA_MAX, Theta};
 pub use error::WorkloadError;
 pub use generator::{Generator, Operation};
 pub use key_space::{INSERT_WINDOW, KeySpace};
-pub use keys::{KEY_BYTES_DEFAULT, KEY_BYTES_MIN, KEYS_MAX, KeyFormat};
+pub use keys::{KEY_BYTES_DEFAULT, KEY_BYTES_MAX, KEY_BYTES_MIN, KEYS_MAX, KeyFormat};
 pub use mix::Mix;
 pub use values::{VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX, ValueFormat};
 pub use ycsb::{Preset, SCAN_ROWS_MAX_DEFAULT};
@@ -68,7 +68,7 @@ pub struct WorkloadConfig {
     pub scan_rows_max: NonZeroU32,
     /// How many keys exist at the start, at most [`KEYS_MAX`].
     pub keys: u64,
-    /// The length of keys, bytes, at least [`KEY_BYTES_MIN`].
+    /// The length of keys, bytes, from [`KEY_BYTES_MIN`] to [`KEY_BYTES_MAX`].
     pub key_bytes: usize,
     /// The length of values, bytes, at most [`VALUE_BYTES_MAX`].
     pub value_bytes: usize,

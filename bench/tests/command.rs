@@ -1,0 +1,81 @@
+//! What the program does with odd command lines, stores and outputs: it says what is wrong, and keeps what it measured.
+
+#![allow(clippy::unwrap_used, reason = "what the fake server does not expect fails its test")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
+
+/// The program with these words.
+fn bench(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_corelode-bench"));
+    command.args(words).stdin(Stdio::null()).env_remove("CORELODE_STORE").env("RUST_BACKTRACE", "0");
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A server of RESP that answers each command with what `answer` makes of its words; answers its URL.
+fn resp_server(answer: impl Fn(&[Vec<u8>]) -> &'static [u8] + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let answer = std::sync::Arc::new(answer);
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let (socket, answer) = (socket.unwrap(), std::sync::Arc::clone(&answer));
+            std::thread::spawn(move || serve(socket, &*answer));
+        }
+    });
+    url
+}
+
+fn serve(mut socket: TcpStream, answer: &dyn Fn(&[Vec<u8>]) -> &'static [u8]) {
+    let mut reader = BufReader::new(socket.try_clone().unwrap());
+    while let Some(words) = read_command(&mut reader) {
+        if socket.write_all(answer(&words)).is_err() {
+            return;
+        }
+    }
+}
+
+/// The words of the next command; `None` at the end of the connection.
+fn read_command(reader: &mut BufReader<TcpStream>) -> Option<Vec<Vec<u8>>> {
+    let number = |reader: &mut BufReader<TcpStream>| {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        line.trim().get(1..)?.parse::<usize>().ok()
+    };
+    let count = number(reader)?;
+    let mut words = Vec::new();
+    for _ in 0..count {
+        let mut word = vec![0; number(reader)? + 2];
+        reader.read_exact(&mut word).ok()?;
+        word.truncate(word.len() - 2);
+        words.push(word);
+    }
+    Some(words)
+}
+
+fn plain(words: &[Vec<u8>]) -> &'static [u8] {
+    match words[0].as_slice() {
+        b"INFO" | b"CONFIG" => b"-ERR this server tells nothing\r\n",
+        b"GET" => b"$1\r\nv\r\n",
+        _ => b"+OK\r\n",
+    }
+}
+
+#[test]
+fn times_and_lengths_that_cannot_be_are_refused_in_a_sentence() {
+    for (words, hint) in [
+        (["--seconds", "1e12"], "no number of seconds that one can wait"),
+        (["--warm-up", "1e12"], "no number of seconds that one can wait"),
+        (["--key-bytes", "1000000000000"], "keys of 1000000000000 bytes are too long"),
+    ] {
+        let url = resp_server(plain);
+        let output = bench(&["run", "--store", &url]).args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains(hint), "{}", stderr(&output));
+    }
+}
