@@ -168,9 +168,9 @@ impl RespSession {
                 Kind::Nothing => Outcome::Absent,
                 Kind::Something => Outcome::Done,
                 Kind::Error => {
-                    let line = String::from_utf8_lossy(&answer[1..length - 2]);
+                    let line = String::from_utf8_lossy(&answer[1..]);
                     // The first word says what it is; the rest may differ each time.
-                    Outcome::Failed(line.split(' ').next().unwrap_or_default().to_owned())
+                    Outcome::Failed(line.trim_end().split(' ').next().unwrap_or_default().to_owned())
                 }
             };
             if !self.is_logged_in {
@@ -384,5 +384,10 @@ mod tests {
         }
         let mut session = session();
         assert!(session.receive(0, b"+OK\r\n", &mut Vec::new()).is_err(), "nobody asked");
+        // An error without a word, and without the carriage return.
+        let mut answers = Vec::new();
+        session.waiting.push_back(Ticket(0));
+        session.receive(0, b"-\n", &mut answers).expect("an error is an answer");
+        assert_eq!(answers, [Answer { ticket: Ticket(0), outcome: Outcome::Failed(String::new()) }]);
     }
 }
