@@ -79,3 +79,25 @@ fn times_and_lengths_that_cannot_be_are_refused_in_a_sentence() {
         assert!(stderr(&output).contains(hint), "{}", stderr(&output));
     }
 }
+
+/// What waits for a store to come up must not wait for a password to become right.
+#[test]
+fn a_login_that_is_refused_is_a_refusal() {
+    let url = resp_server(|words| match words[0].as_slice() {
+        b"AUTH" if words[1..] == [b"anna".to_vec(), b"right".to_vec()] => b"+OK\r\n",
+        b"AUTH" => b"-WRONGPASS invalid username-password pair\r\n",
+        _ => b"-NOAUTH Authentication required.\r\n",
+    });
+    for (login, hint) in [
+        ("", "wants a password"),
+        (":right@", "WRONGPASS"),
+        ("anna:wrong@", "WRONGPASS"),
+        // The login is taken; what the server says to everything else comes after it.
+        ("anna:right@", "wants a password"),
+    ] {
+        let url = url.replace("://", &format!("://{login}"));
+        let output = bench(&["run", "--store", &url]).output().unwrap();
+        assert_eq!(output.status.code(), Some(4), "{login}: {}", stderr(&output));
+        assert!(stderr(&output).contains(hint), "{login}: {}", stderr(&output));
+    }
+}

@@ -28,7 +28,7 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 /// machine meanwhile changes for all of them. Ratios are to the first store.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// A store, at least twice: NAME=corelode://HOST:PORT or NAME=redis://HOST:PORT, with :PASSWORD@ before the host if it has one
+    /// A store, at least twice: NAME=corelode://HOST:PORT or NAME=redis://HOST:PORT, with :PASSWORD@ or USER:PASSWORD@ before the host if it has one
     #[arg(long, value_name = "NAME=URL", required = true, value_parser = named_store)]
     store: Vec<(String, TargetUrl)>,
 

@@ -26,7 +26,7 @@ use crate::workload::WorkloadConfig;
 /// are sent by a schedule, and latency counts from the time that the schedule names: that shows what users would see.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// The store: corelode://HOST:PORT or redis://HOST:PORT, with :PASSWORD@ before the host if it has one; a local Corelode if none is named
+    /// The store: corelode://HOST:PORT or redis://HOST:PORT, with :PASSWORD@ or USER:PASSWORD@ before the host if it has one; a local Corelode if none is named
     #[arg(long, env = "CORELODE_STORE", value_name = "URL")]
     store: Option<TargetUrl>,
 

@@ -27,7 +27,7 @@ const KNEE_FACTOR: f64 = 4.0;
 /// lowest.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// The store: corelode://HOST:PORT or redis://HOST:PORT, with :PASSWORD@ before the host if it has one; a local Corelode if none is named
+    /// The store: corelode://HOST:PORT or redis://HOST:PORT, with :PASSWORD@ or USER:PASSWORD@ before the host if it has one; a local Corelode if none is named
     #[arg(long, env = "CORELODE_STORE", value_name = "URL")]
     store: Option<TargetUrl>,
 

@@ -1,11 +1,11 @@
-//! Which store is driven: `corelode://HOST:PORT` or `redis://:PASSWORD@HOST:PORT`.
+//! Which store is driven: `corelode://HOST:PORT` or `redis://USER:PASSWORD@HOST:PORT`.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 use crate::driver::native::{NativeOptions, NativeStore};
-use crate::driver::resp::RespStore;
+use crate::driver::resp::{Login, RespStore};
 use crate::driver::{Broken, Store};
 
 /// Where a store is, and how to speak with it.
@@ -14,7 +14,7 @@ pub(crate) enum TargetUrl {
     /// A Corelode server.
     Native { host: String },
     /// A server that speaks RESP.
-    Resp { host: String, password: Option<String> },
+    Resp { host: String, login: Option<Login> },
 }
 
 impl TargetUrl {
@@ -22,7 +22,7 @@ impl TargetUrl {
     pub(crate) fn find(&self, native: &NativeOptions) -> Result<Box<dyn Store>, Broken> {
         match self {
             Self::Native { host } => Ok(Box::new(NativeStore::find(address_of(host)?, native)?)),
-            Self::Resp { host, password } => Ok(Box::new(RespStore::find(address_of(host)?, password.as_deref())?)),
+            Self::Resp { host, login } => Ok(Box::new(RespStore::find(address_of(host)?, login.as_ref())?)),
         }
     }
 }
@@ -36,7 +36,7 @@ impl FromStr for TargetUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let fail = || format!("{text:?} is no store: give corelode://HOST:PORT or redis://[:PASSWORD@]HOST:PORT");
+        let fail = || format!("{text:?} is no store: give corelode://HOST:PORT or redis://[[USER]:PASSWORD@]HOST:PORT");
         let (scheme, rest) = text.split_once("://").ok_or_else(fail)?;
         let rest = rest.trim_end_matches('/');
         let (login, host) = rest.rsplit_once('@').map_or((None, rest), |(login, host)| (Some(login), host));
@@ -45,8 +45,11 @@ impl FromStr for TargetUrl {
             _ if !is_host => Err(fail()),
             ("corelode", None) => Ok(Self::Native { host: host.to_owned() }),
             ("redis" | "valkey" | "resp", _) => {
-                let password = login.map(|login| login.rsplit_once(':').map_or(login, |(_, password)| password));
-                Ok(Self::Resp { host: host.to_owned(), password: password.map(str::to_owned) })
+                let login = login.map(|login| {
+                    let (user, password) = login.split_once(':').unwrap_or(("", login));
+                    Login { user: (!user.is_empty()).then(|| user.to_owned()), password: password.to_owned() }
+                });
+                Ok(Self::Resp { host: host.to_owned(), login })
             }
             _ => Err(fail()),
         }
@@ -70,12 +73,14 @@ mod tests {
     fn urls_name_the_driver_and_the_address() {
         let native = TargetUrl::Native { host: "127.0.0.1:7400".to_owned() };
         assert_eq!("corelode://127.0.0.1:7400".parse(), Ok(native));
-        let resp = |password: Option<&str>| TargetUrl::Resp {
+        let resp = |login: Option<(Option<&str>, &str)>| TargetUrl::Resp {
             host: "[::1]:6379".to_owned(),
-            password: password.map(str::to_owned),
+            login: login.map(|(user, password)| Login { user: user.map(str::to_owned), password: password.to_owned() }),
         };
         assert_eq!("redis://[::1]:6379/".parse(), Ok(resp(None)));
-        assert_eq!("valkey://:b@c@[::1]:6379".parse(), Ok(resp(Some("b@c"))));
+        assert_eq!("valkey://:b@c@[::1]:6379".parse(), Ok(resp(Some((None, "b@c")))));
+        assert_eq!("redis://b@[::1]:6379".parse(), Ok(resp(Some((None, "b")))));
+        assert_eq!("redis://a:b:c@[::1]:6379".parse(), Ok(resp(Some((Some("a"), "b:c")))));
         for wrong in ["", "127.0.0.1:7400", "corelode://x@host:1", "http://host:1", "redis://host", "redis://:1"] {
             assert!(wrong.parse::<TargetUrl>().is_err(), "{wrong}");
         }

@@ -14,6 +14,15 @@ const REPLY_SIZE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Nor nested deeper.
 const DEPTH_MAX: usize = 8;
 
+/// Who the load is to the server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Login {
+    /// The user; without one it is the server's default user.
+    pub user: Option<String>,
+    /// The user's password.
+    pub password: String,
+}
+
 /// A server that speaks RESP.
 pub struct RespStore {
     address: SocketAddr,
@@ -23,27 +32,31 @@ pub struct RespStore {
 }
 
 impl RespStore {
-    /// Asks the server at `address` who it is. `password` is that of the default user.
+    /// Asks the server at `address` who it is.
     ///
     /// # Errors
-    /// The server cannot be reached, or does not answer in RESP.
-    pub fn find(address: SocketAddr, password: Option<&str>) -> Result<Self, Broken> {
+    /// The server cannot be reached, does not answer in RESP, or refuses the login.
+    pub fn find(address: SocketAddr, login: Option<&Login>) -> Result<Self, Broken> {
+        let mut words: Vec<&[u8]> = vec![b"AUTH"];
+        // Servers before users take the password alone.
+        words.extend(login.and_then(|login| login.user.as_ref()).map(String::as_bytes));
+        words.extend(login.map(|login| login.password.as_bytes()));
         let mut login = Vec::new();
-        if let Some(password) = password {
-            encode(&mut login, &[b"AUTH", password.as_bytes()]);
+        if words.len() > 1 {
+            encode(&mut login, &words);
         }
         let mut conversation = Conversation::open(address)?;
         if !login.is_empty()
             && let Reply::Error(reason) = conversation.ask(&login)?
         {
-            return Err(Broken::new(format!("{address}: {reason}")));
+            return Err(Broken::refused(format!("{address}: {reason}")));
         }
         let mut info = Vec::new();
         encode(&mut info, &[b"INFO", b"server"]);
         let info = match conversation.ask(&info)? {
             Reply::Text(text) => text,
             Reply::Error(reason) if reason.starts_with("NOAUTH") => {
-                return Err(Broken::new(format!("{address}: the server wants a password: {reason}")));
+                return Err(Broken::refused(format!("{address}: the server wants a password: {reason}")));
             }
             // Who it is, is told by most.
             _ => String::new(),
@@ -175,7 +188,7 @@ impl RespSession {
             };
             if !self.is_logged_in {
                 if let Outcome::Failed(reason) = outcome {
-                    return Err(Broken::new(format!("the password is refused: {reason}")));
+                    return Err(Broken::refused(format!("the password is refused: {reason}")));
                 }
                 self.is_logged_in = true;
                 continue;
