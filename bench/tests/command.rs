@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 /// The program with these words.
@@ -66,6 +67,29 @@ fn plain(words: &[Vec<u8>]) -> &'static [u8] {
     }
 }
 
+/// A folder that is gone at the end of its test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("corelode-bench-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const SHORT: [&str; 9] = ["--keys", "100", "--warm-up", "0", "--seconds", "0.2", "--repetitions", "1", "--clients=2"];
+
 #[test]
 fn times_and_lengths_that_cannot_be_are_refused_in_a_sentence() {
     for (words, hint) in [
@@ -100,4 +124,31 @@ fn a_login_that_is_refused_is_a_refusal() {
         assert_eq!(output.status.code(), Some(4), "{login}: {}", stderr(&output));
         assert!(stderr(&output).contains(hint), "{login}: {}", stderr(&output));
     }
+}
+
+/// A measurement may have taken hours.
+#[test]
+fn an_output_that_fails_keeps_the_report_from_no_other() {
+    let folder = Folder::new("outputs");
+    let url = resp_server(plain);
+    let run =
+        |out: &str| bench(&["run", "--store", &url, "--out", out]).args(SHORT).stdout(Stdio::piped()).spawn().unwrap();
+    // Nothing can be written to a file that is a folder.
+    std::fs::create_dir(folder.path("a.json")).unwrap();
+    let output = run(&folder.path("a")).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("throughput"));
+    assert!(["a.hlog", "a.html", "a-read.hgrm"].iter().all(|name| PathBuf::from(folder.path(name)).exists()));
+    // A device that is full: the interval log is what is written first.
+    std::os::unix::fs::symlink("/dev/full", folder.path("b.hlog")).unwrap();
+    let output = run(&folder.path("b")).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("throughput"));
+    assert!(PathBuf::from(folder.path("b.json")).exists());
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output =
+        bench(&["run", "--store", &url, "--out", &folder.path("c")]).args(SHORT).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("standard output"), "{}", stderr(&output));
+    assert!(PathBuf::from(folder.path("c.json")).exists());
 }

@@ -32,23 +32,26 @@ impl OutputArguments {
     }
 }
 
-/// Writes all forms of a report but the interval log, which is written as the load goes. Answers what was written.
-pub(crate) fn write_all(arguments: &OutputArguments, report: &Report) -> Result<Vec<PathBuf>, Failure> {
+/// Writes all forms of a report but the interval log, which is written as the load goes. Answers what became of each.
+pub(crate) fn write_all(arguments: &OutputArguments, report: &Report) -> Vec<Result<PathBuf, Failure>> {
     let mut written = Vec::new();
-    let mut write = |suffix: &str, text: &str| -> Result<(), Failure> {
+    let mut write = |suffix: &str, text: &str| {
         if let Some(path) = arguments.path(suffix) {
-            write_file(&path, text)?;
-            written.push(path);
+            written.push(write_file(&path, text).map(|()| path));
         }
-        Ok(())
     };
-    write(".json", &json(report))?;
-    write(".html", &html::render(std::slice::from_ref(report)))?;
+    write(".json", &json(report));
+    write(".html", &html::render(std::slice::from_ref(report)));
     for (kind, latencies) in crate::report::latencies_by_kind(report) {
         let tag = crate::report::words::operation_tag(kind);
-        write(&format!("-{tag}.hgrm"), &hgrm::percentile_distribution(&latencies, hgrm::Unit::Milliseconds))?;
+        write(&format!("-{tag}.hgrm"), &hgrm::percentile_distribution(&latencies, hgrm::Unit::Milliseconds));
     }
-    Ok(written)
+    written
+}
+
+/// Says which file was written.
+pub(crate) fn tell_written(written: Result<PathBuf, Failure>) -> Result<(), Failure> {
+    written.map(|path| eprintln!("written: {}", path.display()))
 }
 
 /// The report as its JSON.

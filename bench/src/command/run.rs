@@ -97,20 +97,15 @@ pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &Atomi
             break;
         }
     }
-    let mut written = Vec::new();
-    if let Some((writer, path)) = hlog {
+    let log = hlog.map(|(writer, path)| {
         let finished = writer.finish().and_then(|mut file| std::io::Write::flush(&mut file));
-        if let Some(error) = log_failure.or(finished.err()) {
-            return Err(Failure::file(&path, &error));
-        }
-        written.push(path);
-    }
-    outputs::show(&report)?;
-    written.extend(outputs::write_all(&arguments.output, &report)?);
-    for path in written {
-        eprintln!("written: {}", path.display());
-    }
-    Ok(exit_of(&report))
+        log_failure.or(finished.err()).map_or(Ok(path.clone()), |error| Err(Failure::file(&path, &error)))
+    });
+    // What was measured cannot be had again: an output that fails keeps it from no other one.
+    let shown = outputs::show(&report);
+    let files = log.into_iter().chain(outputs::write_all(&arguments.output, &report));
+    let failures = files.map(outputs::tell_written).chain([shown]).filter_map(Result::err).collect::<Vec<_>>();
+    failures.into_iter().next().map_or_else(|| Ok(exit_of(&report)), Err)
 }
 
 /// A session of the workload; its operations are such as the store has.
