@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Failure;
-use crate::report::model::Report;
+use crate::report::model::{REPORT_VERSION, Report};
 use crate::report::{hgrm, html, terminal};
 
 /// Where the report goes, besides the terminal
@@ -76,17 +76,22 @@ pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
 /// Reads a report that was saved.
 pub(crate) fn read(path: &Path) -> Result<Report, Failure> {
     let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
-    let report: Report = serde_json::from_str(&text)
-        .map_err(|error| Failure::usage(format!("{} is no report of corelode-bench: {error}", path.display())))?;
-    if report.version != crate::report::model::REPORT_VERSION {
-        return Err(Failure::usage(format!(
-            "{} is a report of version {}, and this program reads version {}",
-            path.display(),
-            report.version,
-            crate::report::model::REPORT_VERSION
-        )));
+    parse(&text).map_err(|reason| Failure::usage(format!("{} is {reason}", path.display())))
+}
+
+/// The report that a text is. The error says what the text is instead.
+fn parse(text: &str) -> Result<Report, String> {
+    /// What reports of all versions have; another version may have another shape.
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u32,
     }
-    Ok(report)
+    let no_report = |error: serde_json::Error| format!("no report of corelode-bench: {error}");
+    let Versioned { version } = serde_json::from_str(text).map_err(no_report)?;
+    if version != REPORT_VERSION {
+        return Err(format!("a report of version {version}, and this program reads version {REPORT_VERSION}"));
+    }
+    serde_json::from_str(text).map_err(no_report)
 }
 
 /// Shows a report in the terminal.
@@ -101,5 +106,22 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
             Err(Failure::file(Path::new("standard output"), &error))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_of_another_version_is_named_whatever_its_shape() {
+        for text in [r#"{"version": 2}"#, r#"{"runs": [{}], "version": 2, "title": 7}"#] {
+            let reason = parse(text).expect_err("of another version");
+            assert_eq!(reason, "a report of version 2, and this program reads version 1");
+        }
+        for text in ["", "[]", "{}", r#"{"version": 1}"#, r#"{"version": 2"#] {
+            let reason = parse(text).expect_err("no report");
+            assert!(reason.starts_with("no report of corelode-bench: "), "{reason}");
+        }
     }
 }
