@@ -152,3 +152,21 @@ fn an_output_that_fails_keeps_the_report_from_no_other() {
     assert!(stderr(&output).contains("standard output"), "{}", stderr(&output));
     assert!(PathBuf::from(folder.path("c.json")).exists());
 }
+
+#[test]
+fn a_store_is_not_taken_for_one_that_was_to_be_started() {
+    let (one, other) = (resp_server(plain), resp_server(plain));
+    let stores = [format!("a={one}"), format!("b={other}")];
+    let output =
+        bench(&["compare", "--store", &stores[0], "--store", &stores[1], "--start", "b=sleep 100"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("listens at redis://127.0.0.1:"), "{}", stderr(&output));
+}
+
+#[test]
+fn stores_of_one_name_are_refused() {
+    let store = format!("a={}", resp_server(plain));
+    let output = bench(&["compare", "--store", &store, "--store", &store]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("two stores are called a"), "{}", stderr(&output));
+}

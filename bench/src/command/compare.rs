@@ -71,6 +71,13 @@ pub(crate) fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<Exit, Fail
     };
     let options = arguments.load.options(pace).map_err(Failure::usage)?;
     let native = arguments.native.options()?;
+    for (index, (name, _)) in arguments.store.iter().enumerate() {
+        if arguments.store[..index].iter().any(|(other, _)| other == name) {
+            return Err(Failure::usage(format!(
+                "two stores are called {name}, and the report of one would replace the other's"
+            )));
+        }
+    }
     let mut started = start_all(arguments)?;
     let mut stores = Vec::new();
     for (name, url) in &arguments.store {
@@ -167,8 +174,12 @@ impl Drop for Started {
 fn start_all(arguments: &Arguments) -> Result<Vec<Started>, Failure> {
     let mut started = Vec::new();
     for (name, words) in &arguments.start {
-        if !arguments.store.iter().any(|(store, _)| store == name) {
+        let Some((_, url)) = arguments.store.iter().find(|(store, _)| store == name) else {
             return Err(Failure::usage(format!("--start {name}=…: there is no --store {name}=URL")));
+        };
+        // What is started would end at the port that is taken, and the other one would be measured under its name.
+        if url.is_taken() {
+            return Err(Failure::usage(format!("--start {name}=…: something listens at {url} already")));
         }
         let mut words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
         if let Some(processors) = &arguments.pin_stores {

@@ -1,12 +1,15 @@
 //! Which store is driven: `corelode://HOST:PORT` or `redis://USER:PASSWORD@HOST:PORT`.
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::driver::native::{NativeOptions, NativeStore};
 use crate::driver::resp::{Login, RespStore};
 use crate::driver::{Broken, Store};
+
+const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where a store is, and how to speak with it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,6 +21,12 @@ pub(crate) enum TargetUrl {
 }
 
 impl TargetUrl {
+    /// Whether anything listens there.
+    pub(crate) fn is_taken(&self) -> bool {
+        let (Self::Native { host } | Self::Resp { host, .. }) = self;
+        address_of(host).is_ok_and(|address| TcpStream::connect_timeout(&address, CONNECT_PATIENCE).is_ok())
+    }
+
     /// Asks the store who it is.
     pub(crate) fn find(&self, native: &NativeOptions) -> Result<Box<dyn Store>, Broken> {
         match self {
