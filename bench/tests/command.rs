@@ -170,3 +170,35 @@ fn stores_of_one_name_are_refused() {
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(stderr(&output).contains("two stores are called a"), "{}", stderr(&output));
 }
+
+/// The first and the second column of a sweep's table.
+fn asked_and_answered(output: &Output) -> Vec<(f64, f64)> {
+    let text = String::from_utf8_lossy(&output.stdout).replace(',', "");
+    let rows =
+        text.lines().map(|line| line.split_whitespace().map_while(|word| word.parse().ok()).collect::<Vec<f64>>());
+    rows.filter(|row| row.len() >= 2).map(|row| (row[0], row[1])).collect()
+}
+
+#[test]
+fn a_sweep_counts_operations_at_rates_that_rise() {
+    let url = resp_server(plain);
+    let output = bench(&["sweep", "--store", &url, "--workload", "F", "--rates", "800,400", "--arrival", "constant"])
+        .args(SHORT)
+        .args(["--depth", "64"])
+        .output()
+        .unwrap();
+    let rows = asked_and_answered(&output);
+    assert_eq!(rows.iter().map(|(asked, _)| *asked).collect::<Vec<_>>(), [400.0, 800.0], "{rows:?}");
+    // Half of them are of two requests.
+    assert!(rows.iter().all(|(asked, answered)| (answered / asked - 1.0).abs() < 0.05), "{rows:?}");
+}
+
+#[test]
+fn a_sweep_of_a_store_that_answers_nothing_has_no_rates() {
+    let url = resp_server(|words| if words[0] == b"GET" { b"-LOADING\r\n" } else { plain(words) });
+    let output = bench(&["sweep", "--store", &url, "--workload", "C"]).args(SHORT).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("LOADING"));
+    let output = bench(&["sweep", "--store", &url, "--workload", "C", "--rates", "500"]).args(SHORT).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("warning: at 500: "));
+}

@@ -11,9 +11,9 @@ use super::run::{default_title, empty_report, fill, session};
 use super::target::TargetUrl;
 use super::{Exit, Failure};
 use crate::report::html;
-use crate::report::model::{End, Pace, Report};
-use crate::report::summary::Summary;
-use crate::report::words::{nanoseconds_text, rate_text};
+use crate::report::model::{End, OperationKind, Pace, Report};
+use crate::report::summary::{Spread, Summary};
+use crate::report::words::{end_text, nanoseconds_text, plural, rate_text};
 
 /// A store that answers less than this share of what was asked does not keep up.
 const KEPT_UP_SHARE: f64 = 0.98;
@@ -36,8 +36,8 @@ pub struct Arguments {
     rates: Vec<f64>,
 
     /// How many rates there are up to what the store can do
-    #[arg(long, value_name = "N", default_value = "10")]
-    steps: std::num::NonZeroU32,
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    steps: u32,
 
     /// How the times of operations lie
     #[arg(long, value_enum, default_value_t = ArrivalArgument::Poisson)]
@@ -91,10 +91,21 @@ pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &Atomi
             let closed = measure(Pace::Closed, "closed loop".to_owned())?;
             let capacity = step_of(0.0, &closed).answered;
             outputs::print(&format!("a closed loop answers {}\n", rate_text(capacity)))?;
-            let steps = arguments.steps.get();
+            if capacity <= 0.0 {
+                outputs::show(&closed)?;
+                return Err(Failure::refused(
+                    "the store answered nothing without an error, so that there is no rate to begin with",
+                ));
+            }
+            let steps = arguments.steps;
             (1..=steps + 1).map(|step| capacity * f64::from(step) / f64::from(steps)).collect()
         }
-        rates => rates.to_vec(),
+        rates => {
+            // Rates are tried as they rise, however they were given: the first one is what the others are compared with.
+            let mut rates = rates.to_vec();
+            rates.sort_by(f64::total_cmp);
+            rates
+        }
     };
     let mut reports = Vec::new();
     let mut steps: Vec<Step> = Vec::new();
@@ -111,7 +122,7 @@ pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &Atomi
             break;
         }
     }
-    outputs::print(&table(&steps))?;
+    outputs::print(&(table(&steps) + &cautions(&reports)))?;
     if let Some(path) = arguments.output.path(".html") {
         outputs::write_file(&path, &html::render(&reports))?;
         eprintln!("written: {}", path.display());
@@ -126,15 +137,37 @@ pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &Atomi
 }
 
 fn step_of(asked: f64, report: &Report) -> Step {
-    let requests = Summary::of(report).requests;
+    let Summary { kinds, requests } = Summary::of(report);
     let latency = &requests.measured.latency;
+    // A rate is of operations, and a read-modify-write is one of two requests.
+    let whole = kinds.get(&OperationKind::ReadModifyWrite);
+    let operations = requests.repetitions.iter().enumerate().map(|(number, share)| {
+        share.rate - whole.and_then(|whole| whole.repetitions.get(number)).map_or(0.0, |whole| whole.rate)
+    });
     Step {
         asked,
-        answered: requests.rate().median,
+        answered: Spread::of(operations).median,
         p50: latency.quantile(0.5),
         p99: latency.quantile(0.99),
         p999: latency.quantile(0.999),
     }
+}
+
+/// What a reader should know of the rates before believing the table.
+fn cautions(reports: &[Report]) -> String {
+    let mut text = String::new();
+    for report in reports {
+        let Pace::Open { rate, .. } = report.load.pace else { continue };
+        for repetition in &report.repetitions {
+            let errors: u64 = repetition.operations.values().flat_map(|measured| measured.errors.values()).sum();
+            let errors = (errors > 0).then(|| plural(errors, "error"));
+            let warnings = [end_text(&repetition.end), repetition.generator.warning.clone(), errors];
+            for warning in warnings.into_iter().flatten() {
+                text.push_str(&format!("warning: at {}: {warning}\n", rate_text(rate)));
+            }
+        }
+    }
+    text
 }
 
 fn table(steps: &[Step]) -> String {
