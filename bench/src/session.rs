@@ -9,9 +9,11 @@ use crate::load::{self, CollectedInterval, LoadOptions, Source, Work};
 use crate::report::model::{Load, Pace, Repetition, Workload};
 use crate::workload::{Generator, KeyFormat, KeySpace, ValueFormat, WorkloadConfig, WorkloadError};
 
-/// Requests under way while keys are made, over all clients.
-const FILL_DEPTH: u32 = 64;
 const FILL_CLIENTS: usize = 8;
+/// Requests of each client under way while keys are made,
+const FILL_DEPTH_MAX: u32 = 64;
+/// and their bytes: long values are to overload neither the store nor the memory here.
+const FILL_SIZE_BYTES_MAX: usize = 1 << 20;
 
 /// A store, and what is asked of it.
 pub struct Session<'a> {
@@ -52,7 +54,7 @@ impl<'a> Session<'a> {
         let options = LoadOptions {
             pace: Pace::Closed,
             clients: FILL_CLIENTS,
-            depth: FILL_DEPTH,
+            depth: fill_depth(self.workload.key_bytes + self.workload.value_bytes),
             threads: 1,
             processors: Vec::new(),
             warm_up: Duration::ZERO,
@@ -102,6 +104,12 @@ impl<'a> Session<'a> {
     }
 }
 
+/// How many writes of so many bytes a client has under way while keys are made.
+fn fill_depth(write_bytes: usize) -> u32 {
+    let fitting = FILL_SIZE_BYTES_MAX / write_bytes.max(1);
+    u32::try_from(fitting).unwrap_or(u32::MAX).clamp(1, FILL_DEPTH_MAX)
+}
+
 /// A load, as reports tell it.
 #[must_use]
 pub fn described_load(options: &LoadOptions) -> Load {
@@ -114,5 +122,17 @@ pub fn described_load(options: &LoadOptions) -> Load {
         pinned_to: processors.join(","),
         warm_up_seconds: options.warm_up.as_secs_f64(),
         seconds: options.duration.unwrap_or_default().as_secs_f64(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_long_values_are_under_way_while_keys_are_made() {
+        for (write_bytes, depth) in [(0, 64), (116, 64), (16 << 10, 64), (100 << 10, 10), (1 << 20, 1), (64 << 20, 1)] {
+            assert_eq!(fill_depth(write_bytes), depth, "of {write_bytes} bytes");
+        }
     }
 }
