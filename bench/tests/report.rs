@@ -33,6 +33,7 @@ fn repetition(typical: u64) -> Repetition {
     Repetition {
         end: End::Complete,
         seconds: 2.0,
+        unsent: 0,
         operations: BTreeMap::from([(OperationKind::Read, read), (OperationKind::Update, update)]),
         intervals: Vec::new(),
         generator: GeneratorCheck { busy_share: 0.5, late_p99: 9_000, late_max: 40_000, warning: None },
@@ -165,6 +166,7 @@ fn reports_with_little_in_them_are_shown_too() {
     let empty = Repetition {
         end: End::Interrupted,
         seconds: 0.0,
+        unsent: 0,
         operations: BTreeMap::new(),
         intervals: vec![Interval::default()],
         generator: GeneratorCheck::default(),

@@ -12,7 +12,7 @@ use corelode_bench::driver::Broken;
 use corelode_bench::driver::resp::RespStore;
 use corelode_bench::load::{LoadOptions, Source, Work, run};
 use corelode_bench::report::histogram::Latencies;
-use corelode_bench::report::model::{Arrival, End, OperationKind, Pace, Repetition};
+use corelode_bench::report::model::{Arrival, End, Interval, OperationKind, Pace, Repetition};
 use corelode_bench::workload::{Generator, KeyFormat, KeySpace, Preset, Share, ValueFormat, WorkloadConfig};
 
 /// A server that answers each command in turn, as `answer` does it.
@@ -165,6 +165,43 @@ fn a_rate_is_kept_and_every_operation_is_accounted_for() {
     let sum: u64 = repetition.intervals.iter().map(|interval| interval.count).sum();
     assert_eq!(sum, 4_000);
     assert_eq!(repetition.intervals.len(), 2);
+}
+
+/// A server that answers a thousand operations a second is asked for two thousand, on one connection.
+#[test]
+fn a_store_that_does_not_keep_up_is_not_said_to() {
+    let next = Mutex::new(Instant::now());
+    let server = FakeServer::start(Arc::new(move |socket, _| {
+        let mut next = next.lock().unwrap();
+        *next = next.max(Instant::now()) + Duration::from_millis(1);
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        socket.write_all(b"$1\r\nv\r\n").unwrap();
+    }));
+    let open = Pace::Open { rate: 2_000.0, arrival: Arrival::Constant };
+    let repetition = measure(&server, Preset::C, &options(open, 1, 1, Duration::from_secs(2)));
+    assert_eq!((reads(&repetition).count(), repetition.unsent), (4_000, 0), "all that was due was sent in the end");
+    let rate = 4_000.0 / repetition.seconds;
+    assert!(rate < 1_050.0, "{rate} a second");
+    // Nor in any part of it, the last of which may be short.
+    let is_possible = |interval: &Interval| interval.count as f64 <= interval.seconds * 1_000.0 + 5.0;
+    assert!(repetition.intervals.iter().all(is_possible), "{:?}", repetition.intervals);
+}
+
+/// A server that falls silent for good while more and more is due: the histogram has what was answered before, and the report says what is missing.
+#[test]
+fn what_was_never_sent_is_counted() {
+    let began = Instant::now();
+    let server = FakeServer::start(Arc::new(move |socket, _| {
+        if began.elapsed() < Duration::from_millis(700) {
+            socket.write_all(b"$1\r\nv\r\n").unwrap();
+        }
+    }));
+    let open = Pace::Open { rate: 1_000.0, arrival: Arrival::Constant };
+    let repetition = measure(&server, Preset::C, &options(open, 2, 2, Duration::from_secs(1)));
+    let read = &repetition.operations[&OperationKind::Read];
+    assert_eq!(read.unanswered, 4);
+    assert_eq!(read.latency.count() + read.unanswered + repetition.unsent, 1_000, "{} unsent", repetition.unsent);
+    assert!((1.0..1.1).contains(&repetition.seconds), "{} s", repetition.seconds);
 }
 
 /// Else the rate over time would seem to fall at the end.

@@ -13,7 +13,7 @@ use super::{Exit, Failure};
 use crate::report::html;
 use crate::report::model::{End, OperationKind, Pace, Report};
 use crate::report::summary::{Spread, Summary};
-use crate::report::words::{end_text, nanoseconds_text, plural, rate_text};
+use crate::report::words::{behind_text, end_text, nanoseconds_text, plural, rate_text};
 
 /// A store that answers less than this share of what was asked does not keep up.
 const KEPT_UP_SHARE: f64 = 0.98;
@@ -161,7 +161,8 @@ fn cautions(reports: &[Report]) -> String {
         for repetition in &report.repetitions {
             let errors: u64 = repetition.operations.values().flat_map(|measured| measured.errors.values()).sum();
             let errors = (errors > 0).then(|| plural(errors, "error"));
-            let warnings = [end_text(&repetition.end), repetition.generator.warning.clone(), errors];
+            let behind = behind_text(repetition, &report.load);
+            let warnings = [end_text(&repetition.end), behind, repetition.generator.warning.clone(), errors];
             for warning in warnings.into_iter().flatten() {
                 text.push_str(&format!("warning: at {}: {warning}\n", rate_text(rate)));
             }

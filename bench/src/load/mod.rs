@@ -133,7 +133,7 @@ pub fn run(
         None => End::Complete,
     };
     let at_ns = ends.iter().map(|end| end.at_ns).max().unwrap_or_default();
-    let measured = Duration::from_nanos(at_ns.min(until_ns.unwrap_or(at_ns)).saturating_sub(from_ns));
+    let measured = Duration::from_nanos(at_ns.saturating_sub(from_ns));
     let (mut operations, intervals) = collector.finish(on_interval);
     for (kind, count) in ends.iter().flat_map(|end| &end.unanswered) {
         operations.entry(*kind).or_default().unanswered += count;
@@ -141,6 +141,7 @@ pub fn run(
     Ok(Repetition {
         end,
         seconds: measured.as_secs_f64(),
+        unsent: ends.iter().map(|end| end.unsent).sum(),
         operations,
         intervals,
         generator: check_generator(options.pace, &ends),

@@ -42,6 +42,22 @@ impl Schedule {
         }
     }
 
+    /// About how many operations are due from the next one on in the time from `from_ns` to `until_ns`: exact at equal distances, else by their mean.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "a count, and not negative"
+    )]
+    pub(super) fn count_due(&self, from_ns: u64, until_ns: u64) -> u64 {
+        match self {
+            Self::Closed => 0,
+            Self::Open { next_ns, mean_ns, .. } => {
+                ((until_ns as f64 - next_ns.max(from_ns as f64)) / mean_ns).ceil().max(0.0) as u64
+            }
+        }
+    }
+
     /// Goes on to the operation after that.
     pub(super) fn advance(&mut self) {
         if let Self::Open { next_ns, mean_ns, arrival, random } = self {
@@ -72,6 +88,17 @@ mod tests {
     fn constant_arrivals_of_two_threads_lie_between_each_other() {
         assert_eq!(times(Arrival::Constant, 0, 3), [0, 2_000_000, 4_000_000]);
         assert_eq!(times(Arrival::Constant, 1, 3), [1_000_000, 3_000_000, 5_000_000]);
+    }
+
+    #[test]
+    fn what_is_due_is_counted_from_the_next_one_on() {
+        let mut schedule = Schedule::new(Pace::Open { rate: 1_000.0, arrival: Arrival::Constant }, 0, 1, 7);
+        assert_eq!(schedule.count_due(0, 10_000_000), 10);
+        schedule.advance();
+        assert_eq!(schedule.count_due(0, 10_000_000), 9);
+        assert_eq!(schedule.count_due(4_000_000, 10_000_000), 6);
+        assert_eq!(schedule.count_due(0, 1_000_000), 0);
+        assert_eq!(Schedule::Closed.count_due(0, 10_000_000), 0);
     }
 
     /// The mean of n exponential distances deviates by 1/sqrt(n), and the share that is longer than the mean is 1/e.

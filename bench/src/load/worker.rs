@@ -31,6 +31,8 @@ use crate::report::histogram::Latencies;
 use crate::report::model::OperationKind;
 use crate::workload::{KeyFormat, Operation, ValueFormat};
 
+/// An open loop that is later than this with what is due has clients without room, and is behind.
+const BEHIND_NS: u64 = 10_000_000;
 /// How long handshakes may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long answers are waited for after the end.
@@ -69,8 +71,10 @@ pub(super) struct Common<'a> {
 /// What a thread says at its end.
 #[derive(Default)]
 pub(super) struct Ended {
-    /// When, nanoseconds since the load began.
+    /// Until when it measured, nanoseconds since the load began.
     pub(super) at_ns: u64,
+    /// Operations that were due in the time and never sent.
+    pub(super) unsent: u64,
     /// Operations without an answer, by kind.
     pub(super) unanswered: Vec<(OperationKind, u64)>,
     /// How late operations were sent although a client had room.
@@ -119,6 +123,10 @@ pub(super) struct Worker<'a> {
     /// Until when an operation that is due was held back by clients without room.
     held_back_ns: u64,
     source_is_empty: bool,
+    /// Operations that were due before the end are still to be sent after it: intervals go on.
+    is_behind_at_end: bool,
+    /// When the last operation that counts was answered.
+    answered_ns: u64,
     key: Vec<u8>,
     value: Vec<u8>,
     /// Makes each value another one.
@@ -156,6 +164,8 @@ impl<'a> Worker<'a> {
             lateness: Latencies::default(),
             held_back_ns: 0,
             source_is_empty: false,
+            is_behind_at_end: false,
+            answered_ns: 0,
             key: Vec::new(),
             value: Vec::new(),
             version: 0,
@@ -189,10 +199,13 @@ impl<'a> Worker<'a> {
         }
         let at_ns = self.now_ns();
         self.hand_over_intervals(at_ns, true);
+        let end_ns = self.task.until_ns.map_or(at_ns, |until| until.min(at_ns));
+        let is_behind = lost.is_none() && self.is_behind(end_ns);
         let unanswered = self.unanswered(at_ns);
         self.give_up_unanswered();
         let mut ended = Ended {
-            at_ns,
+            at_ns: if self.is_behind_at_end { self.answered_ns.max(end_ns) } else { end_ns },
+            unsent: if is_behind { self.task.schedule.count_due(self.task.from_ns, end_ns) } else { 0 },
             unanswered,
             lateness: self.lateness,
             busy_share: share(at_ns.saturating_sub(self.idle_ns), at_ns),
@@ -209,6 +222,7 @@ impl<'a> Worker<'a> {
                 return Ok(());
             }
             let is_over = self.source_is_empty || self.task.until_ns.is_some_and(|until| now_ns >= until);
+            self.is_behind_at_end |= self.task.until_ns.is_some_and(|until| now_ns >= until && self.is_behind(until));
             self.hand_over_intervals(now_ns, false);
             self.issue(now_ns);
             // At the end, too: answers may have left something to be said, such as that a snapshot is no longer needed.
@@ -417,6 +431,7 @@ impl<'a> Worker<'a> {
     fn record(&mut self, kind: OperationKind, times: Times, begun_ns: u64, outcome: &Outcome) {
         let is_measured = begun_ns >= self.task.from_ns && self.task.until_ns.is_none_or(|until| begun_ns < until);
         if is_measured {
+            self.answered_ns = times.answered_ns;
             self.recorder.record(kind, times, outcome);
         }
     }
@@ -427,12 +442,13 @@ impl<'a> Worker<'a> {
             let number = self.recorder.interval_number();
             let start_ns = self.task.from_ns + number as u64 * self.task.interval_ns;
             let end_ns = start_ns + self.task.interval_ns;
-            // What is answered behind the end belongs to the last interval.
-            let goes_on = self.task.until_ns.is_some_and(|until| end_ns >= until);
+            // What is answered behind the end belongs to the last interval, unless that is much.
+            let until_ns = self.task.until_ns.filter(|_| !self.is_behind_at_end);
+            let goes_on = until_ns.is_some_and(|until| end_ns >= until);
             if (now_ns < end_ns || goes_on) && !is_last {
                 return;
             }
-            let measured_until_ns = end_ns.min(now_ns).min(self.task.until_ns.unwrap_or(u64::MAX));
+            let measured_until_ns = end_ns.min(now_ns).min(until_ns.unwrap_or(u64::MAX));
             let interval = self.recorder.rotate(measured_until_ns.saturating_sub(start_ns));
             // Whoever collects them is gone only when the load is given up.
             let _ = self.common.intervals.send((number, interval));
@@ -468,6 +484,11 @@ impl<'a> Worker<'a> {
         let is_behind = self.task.schedule.next_ns().zip(self.task.until_ns).is_some_and(|(next, until)| next < until);
         let is_waiting = |client: &Client| client.slots.iter().any(|slot| slot.is_taken);
         (self.source_is_empty || !is_behind) && !self.clients.iter().any(is_waiting)
+    }
+
+    /// Whether the next operation was due well before this time.
+    fn is_behind(&self, ns: u64) -> bool {
+        self.task.schedule.next_ns().is_some_and(|due_ns| due_ns.saturating_add(BEHIND_NS) < ns)
     }
 
     fn now_ns(&self) -> u64 {

@@ -161,8 +161,12 @@ pub enum OperationKind {
 pub struct Repetition {
     /// How it ended.
     pub end: End,
-    /// How long it measured, seconds.
+    /// How long it measured, seconds: until its end or, where an open loop was behind then, until the last answer to what was due before.
     pub seconds: f64,
+    /// Operations of an open loop that were due in the time and could never be sent, since their clients had no room; about so many. They are in no
+    /// histogram, and would be at its upper end.
+    #[serde(default)]
+    pub unsent: u64,
     /// What was measured, by kind of operation.
     pub operations: BTreeMap<OperationKind, Measured>,
     /// How it went over time. There are at most some thousand; of a long run neighbours are put together.

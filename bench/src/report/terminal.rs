@@ -5,8 +5,9 @@ use std::fmt::Write;
 use super::model::{Pace, Report};
 use super::summary::{Spread, Summary, Totals};
 use super::words::{
-    CLOSED_LOOP_NOTE, bytes_text, clients_text, count_text, duration_text, end_text, mix_text, nanoseconds_text,
-    operation_name, pace_text, plural, rate_text, remarks_text, seconds_text, share_text, significant_text,
+    CLOSED_LOOP_NOTE, behind_text, bytes_text, clients_text, count_text, duration_text, end_text, mix_text,
+    nanoseconds_text, operation_name, pace_text, plural, rate_text, remarks_text, seconds_text, share_text,
+    significant_text,
 };
 
 /// The columns of latencies: how they are called, and the share of operations that took no longer.
@@ -143,6 +144,9 @@ fn cautions(report: &Report) -> Vec<String> {
     for (number, repetition) in (1..).zip(&report.repetitions) {
         if let Some(end) = end_text(&repetition.end) {
             lines.push(entry("warning", &format!("repetition {number}: {end}")));
+        }
+        if let Some(behind) = behind_text(repetition, &report.load) {
+            lines.push(entry("warning", &format!("repetition {number}: {behind}")));
         }
         if let Some(warning) = &repetition.generator.warning {
             lines.push(entry("warning", &format!("repetition {number}: {warning}")));

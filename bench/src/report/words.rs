@@ -1,6 +1,6 @@
 //! The words and units in which reports speak to people: names of operations, times, counts and shares.
 
-use super::model::{Arrival, End, Load, Measured, OperationKind, Pace, Workload};
+use super::model::{Arrival, End, Load, Measured, OperationKind, Pace, Repetition, Workload};
 
 /// All kinds of operations, in the order in which reports show them.
 pub const OPERATION_KINDS: [OperationKind; 5] = [
@@ -147,6 +147,27 @@ pub fn end_text(end: &End) -> Option<String> {
         End::Interrupted => Some("interrupted by the user".to_owned()),
         End::Lost(reason) => Some(format!("the store could no longer be reached: {reason}")),
     }
+}
+
+/// What an open loop that was behind at its end says of its figures.
+#[must_use]
+pub fn behind_text(repetition: &Repetition, load: &Load) -> Option<String> {
+    if repetition.unsent > 0 {
+        return Some(format!(
+            "the store did not keep up: about {} that were due were never sent, and latencies leave them out, which would be the longest",
+            plural(repetition.unsent, "operation")
+        ));
+    }
+    // What is answered a moment after the end is in no report; this is said of what waited to be sent.
+    let is_behind =
+        load.pace != Pace::Closed && repetition.end == End::Complete && repetition.seconds > load.seconds + 0.001;
+    is_behind.then(|| {
+        format!(
+            "the store did not keep up: it took {} to answer what was due in {}",
+            seconds_text(repetition.seconds),
+            seconds_text(load.seconds)
+        )
+    })
 }
 
 /// What became of operations that were not simply answered: errors by reason, those without an answer, and reads that found nothing.

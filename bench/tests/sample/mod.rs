@@ -191,6 +191,7 @@ fn measure(shape: &Shape, number: u64) -> Repetition {
     Repetition {
         end: End::Complete,
         seconds: shape.seconds,
+        unsent: 0,
         operations: kinds,
         intervals: intervals.collect(),
         generator: GeneratorCheck {

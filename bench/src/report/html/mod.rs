@@ -19,7 +19,7 @@ use std::fmt::{self, Write};
 use self::escape::Escaped;
 use super::model::{Pace, Report};
 use super::summary::Summary;
-use super::words::{CLOSED_LOOP_NOTE, end_text};
+use super::words::{CLOSED_LOOP_NOTE, behind_text, end_text};
 
 /// What browsers may load for the page: nothing that is not in it.
 const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
@@ -145,8 +145,8 @@ fn cautions_of(report: &Report, prefix: &str) -> Vec<String> {
         sentences.push(format!("{prefix}Nothing was measured: the run was ended before its first repetition."));
     }
     for (number, repetition) in (1..).zip(&report.repetitions) {
-        let end = end_text(&repetition.end);
-        for sentence in end.iter().chain(&repetition.generator.warning) {
+        let (end, behind) = (end_text(&repetition.end), behind_text(repetition, &report.load));
+        for sentence in end.iter().chain(&behind).chain(&repetition.generator.warning) {
             sentences.push(format!("{prefix}Repetition {number}: {sentence}."));
         }
     }
