@@ -67,8 +67,8 @@ pub(super) fn table(page: &mut String, subjects: &[Subject<'_>]) {
     }
     page.push_str(
         "</table>\n</div>\n<p class=\"about\">Latencies are of all repetitions together, throughput is their median; below stands how far the \
-         repetitions lie apart. Ratios are to the first report. Where the ranges of the repetitions overlap, the ratio is in \
-         parentheses: the difference may be chance.</p>\n</section>\n",
+         repetitions lie apart. Ratios are to the first report. Where the ranges of the repetitions overlap, or there is only one, the ratio \
+         is in parentheses: the difference may be chance.</p>\n</section>\n",
     );
 }
 
@@ -96,7 +96,9 @@ fn group(page: &mut String, name: &str, totals: &[Option<&Totals>]) {
             page.push_str("</td>");
             if index > 0 {
                 let first = totals[0].map(|first| measure(first, figure));
-                ratio(page, first, (value, spread), figure.is_none());
+                let is_repeated =
+                    of.repetitions.len() > 1 && totals[0].is_some_and(|first| first.repetitions.len() > 1);
+                ratio(page, first, (value, spread), is_repeated, figure.is_none());
             }
         }
         page.push_str("</tr>\n");
@@ -117,15 +119,16 @@ fn measure(totals: &Totals, figure: Option<fn(&Latencies) -> f64>) -> (f64, Spre
     }
 }
 
-/// The cell of a ratio. `more` says whether more is better.
-fn ratio(page: &mut String, first: Option<(f64, Spread)>, other: (f64, Spread), more: bool) {
-    let Some((base, spread)) = first.filter(|(base, _)| *base > 0.0) else {
+/// The cell of a ratio. `more` says whether more is better. What was not answered took no time, and is not better for that; and one repetition does
+/// not say how far others would lie apart.
+fn ratio(page: &mut String, first: Option<(f64, Spread)>, other: (f64, Spread), is_repeated: bool, more: bool) {
+    let Some((base, spread)) = first.filter(|(base, _)| *base > 0.0 && (more || other.0 > 0.0)) else {
         page.push_str("<td></td>");
         return;
     };
     let ratio = other.0 / base;
     let text = ratio_text(ratio);
-    if spread.overlaps(&other.1) {
+    if !is_repeated || spread.overlaps(&other.1) {
         put(page, format_args!("<td class=\"ratio chance\">({text})</td>"));
     } else if (ratio - 1.0).abs() < NOTEWORTHY {
         put(page, format_args!("<td class=\"ratio\">{text}</td>"));
@@ -155,7 +158,7 @@ mod tests {
         let cell = |first: [f64; 2], other: [f64; 2], more| {
             let (first, other) = (Spread::of(first), Spread::of(other));
             let mut page = String::new();
-            ratio(&mut page, Some((first.median, first)), (other.median, other), more);
+            ratio(&mut page, Some((first.median, first)), (other.median, other), true, more);
             page
         };
         assert!(cell([90.0, 110.0], [180.0, 220.0], true).contains("2.00× <small>better"));
@@ -164,5 +167,10 @@ mod tests {
         assert!(cell([100.0, 100.2], [101.0, 101.2], true).contains(">1.01×<"));
         assert_eq!([12.34, 1.234, 0.1234, 0.01234].map(ratio_text), ["12×", "1.23×", "0.12×", "0.012×"]);
         assert!(cell([0.0, 0.0], [1.0, 1.0], true).contains("<td></td>"));
+        assert!(cell([1.0, 1.0], [0.0, 0.0], false).contains("<td></td>"), "no answers are not quick answers");
+        assert!(cell([1.0, 1.0], [0.0, 0.0], true).contains("worse"), "but few");
+        let (one, other, mut page) = (Spread::of([1.0]), Spread::of([2.0]), String::new());
+        ratio(&mut page, Some((1.0, one)), (2.0, other), false, true);
+        assert!(page.contains("(2.00×)"), "{page}");
     }
 }
