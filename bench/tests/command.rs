@@ -202,3 +202,20 @@ fn a_sweep_of_a_store_that_answers_nothing_has_no_rates() {
     let output = bench(&["sweep", "--store", &url, "--workload", "C", "--rates", "500"]).args(SHORT).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).contains("warning: at 500: "));
 }
+
+/// Else a store that refuses half of what it is asked is the quicker one.
+#[test]
+fn a_difference_tells_what_its_figures_leave_out() {
+    let folder = Folder::new("doubts");
+    let whole = resp_server(plain);
+    let half = resp_server(|words| if words[0] == b"SET" { b"-OOM\r\n" } else { plain(words) });
+    for (name, url) in [("whole", &whole), ("half", &half)] {
+        let output =
+            bench(&["run", "--store", url, "--no-fill", "--out", &folder.path(name)]).args(SHORT).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+    let output = bench(&["diff", &folder.path("whole.json"), &folder.path("half.json")]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let doubts: Vec<&str> = text.lines().filter(|line| line.contains("in no figure")).collect();
+    assert!(matches!(doubts.as_slice(), [one] if one.starts_with("warning second: update: ")), "{text}");
+}

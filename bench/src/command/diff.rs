@@ -8,6 +8,9 @@ use super::figures::table;
 use super::outputs;
 use super::{Exit, Failure};
 use crate::report::model::Report;
+use crate::report::summary::Summary;
+use crate::report::terminal;
+use crate::report::words::{operation_name, plural};
 use crate::statistics::compare_runs;
 
 /// Compare two saved reports: ratios of the second to the first, with confidence intervals
@@ -31,6 +34,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     for what in differences(&first, &second) {
         text.push_str(&format!("note    the two were not run alike: {what}\n"));
     }
+    for (name, report) in [("first", &first), ("second", &second)] {
+        for what in doubts(report) {
+            text.push_str(&format!("warning {name}: {what}\n"));
+        }
+    }
     text.push('\n');
     text.push_str(&table(&second, &first, compare_runs));
     outputs::print(&text)?;
@@ -46,6 +54,19 @@ fn headline(report: &Report) -> String {
         report.started_at,
         report.target.durability
     )
+}
+
+/// What is in none of the figures, and speaks against them.
+fn doubts(report: &Report) -> Vec<String> {
+    let mut doubts = terminal::warnings(report);
+    for (kind, totals) in Summary::of(report).kinds {
+        let (errors, unanswered) = (totals.errors(), totals.measured.unanswered);
+        if errors + unanswered > 0 {
+            let name = operation_name(kind);
+            doubts.push(format!("{name}: {}, {unanswered} unanswered, in no figure", plural(errors, "error")));
+        }
+    }
+    doubts
 }
 
 /// What else than the store differs.

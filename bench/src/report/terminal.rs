@@ -135,26 +135,28 @@ fn failures(summary: &Summary) -> Vec<String> {
     lines
 }
 
-/// What a reader should know before believing the figures.
-fn cautions(report: &Report) -> Vec<String> {
-    let mut lines = Vec::new();
+/// What went wrong in a run, in sentences.
+#[must_use]
+pub fn warnings(report: &Report) -> Vec<String> {
+    let mut warnings = Vec::new();
     if report.repetitions.is_empty() {
-        lines.push(entry("warning", "nothing was measured: the run was ended before its first repetition"));
+        warnings.push("nothing was measured: the run was ended before its first repetition".to_owned());
     }
     for (number, repetition) in (1..).zip(&report.repetitions) {
-        if let Some(end) = end_text(&repetition.end) {
-            lines.push(entry("warning", &format!("repetition {number}: {end}")));
-        }
-        if let Some(behind) = behind_text(repetition, &report.load) {
-            lines.push(entry("warning", &format!("repetition {number}: {behind}")));
-        }
-        if let Some(warning) = &repetition.generator.warning {
-            lines.push(entry("warning", &format!("repetition {number}: {warning}")));
+        let (end, behind) = (end_text(&repetition.end), behind_text(repetition, &report.load));
+        for warning in end.iter().chain(&behind).chain(&repetition.generator.warning) {
+            warnings.push(format!("repetition {number}: {warning}"));
         }
     }
     if !report.generator.is_optimized {
-        lines.push(entry("warning", "the load generator was built without optimisations"));
+        warnings.push("the load generator was built without optimisations".to_owned());
     }
+    warnings
+}
+
+/// What a reader should know before believing the figures.
+fn cautions(report: &Report) -> Vec<String> {
+    let mut lines: Vec<String> = warnings(report).iter().map(|warning| entry("warning", warning)).collect();
     if report.load.pace == Pace::Closed {
         lines.push(entry("note", CLOSED_LOOP_NOTE));
     }
