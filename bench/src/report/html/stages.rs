@@ -80,6 +80,14 @@ fn stage_names(cores: &Cores) -> Vec<String> {
     names
 }
 
+/// The number of a stage's colour: the same for all operations, whichever stages they have.
+fn colour(stages: &[String], stage: &str) -> usize {
+    const COLOURS: usize = 8;
+    let known = STAGES.iter().position(|known| *known == stage);
+    let unknown = || stages.iter().position(|other| other == stage).unwrap_or_default();
+    known.unwrap_or_else(|| STAGES.len() + unknown()) % COLOURS
+}
+
 /// The kinds of operations that a name of the store's stands for, put together.
 fn client(subject: &Subject<'_>, operation: &str) -> Option<Client> {
     let (name, kinds): (_, &[OperationKind]) = match operation.to_ascii_lowercase().as_str() {
@@ -160,10 +168,9 @@ fn bars(operation: &str, cores: &Cores, stages: &[String], client: Option<Client
     for (core, times) in cores {
         let parts: Vec<Part<'_>> = stages
             .iter()
-            .enumerate()
-            .map(|(index, stage)| {
+            .map(|stage| {
                 let nanoseconds = part_of_residency(times, stage);
-                Part { name: stage, class: format!("part s{}", index % 8), nanoseconds }
+                Part { name: stage, class: format!("part s{}", colour(stages, stage)), nanoseconds }
             })
             .filter(|part| part.nanoseconds > 0.0)
             .collect();
@@ -216,8 +223,9 @@ fn table(page: &mut String, cores: &Cores, stages: &[String]) {
         put(page, format_args!("<th scope=\"col\">{name}</th>"));
     }
     page.push_str("</tr></thead>\n<tbody>\n");
-    for (index, stage) in stages.iter().enumerate() {
-        put(page, format_args!("<tr><th scope=\"row\"><i class=\"swatch s{}\"></i>{}</th>", index % 8, Escaped(stage)));
+    for stage in stages {
+        let colour = colour(stages, stage);
+        put(page, format_args!("<tr><th scope=\"row\"><i class=\"swatch s{colour}\"></i>{}</th>", Escaped(stage)));
         cells(page, cores, stage, names.len());
     }
     page.push_str("<tr class=\"sum\"><th scope=\"row\">residency</th>");
@@ -275,6 +283,17 @@ mod tests {
         let stages = stages.map(|name| (name.to_owned(), Latencies::default()));
         let cores = Cores::from([(0, BTreeMap::from(stages))]);
         assert_eq!(stage_names(&cores), ["queue", "sync", "reply", "ant", "zebra"]);
+    }
+
+    #[test]
+    fn a_stage_has_one_colour_whatever_the_operation() {
+        let [get, put] = [&["queue", "apply", "reply"][..], &["queue", "append", "sync", "apply", "reply"][..]];
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        for stage in get {
+            assert_eq!(colour(&names(get), stage), colour(&names(put), stage), "{stage}");
+        }
+        let colours: std::collections::BTreeSet<_> = put.iter().map(|stage| colour(&names(put), stage)).collect();
+        assert_eq!(colours.len(), put.len());
     }
 
     /// One operation of a hundred waits 100 µs, and all are handled in 9 µs: that is a bar of 10 µs, and not of 109.
