@@ -33,6 +33,8 @@ use crate::workload::{KeyFormat, Operation, ValueFormat};
 
 /// An open loop that is later than this with what is due has clients without room, and is behind.
 const BEHIND_NS: u64 = 10_000_000;
+/// An open loop whose answers come this long after its end is over only then.
+const LATE_NS: u64 = 100_000_000;
 /// How long handshakes may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long answers are waited for after the end.
@@ -123,7 +125,7 @@ pub(super) struct Worker<'a> {
     /// Until when an operation that is due was held back by clients without room.
     held_back_ns: u64,
     source_is_empty: bool,
-    /// Operations that were due before the end are still to be sent after it: intervals go on.
+    /// Operations that were due before the end are still to be sent, or long to be answered, after it: intervals go on.
     is_behind_at_end: bool,
     /// When the last operation that counts was answered.
     answered_ns: u64,
@@ -222,7 +224,7 @@ impl<'a> Worker<'a> {
                 return Ok(());
             }
             let is_over = self.source_is_empty || self.task.until_ns.is_some_and(|until| now_ns >= until);
-            self.is_behind_at_end |= self.task.until_ns.is_some_and(|until| now_ns >= until && self.is_behind(until));
+            self.is_behind_at_end |= self.task.until_ns.is_some_and(|until| self.is_late(now_ns, until));
             self.hand_over_intervals(now_ns, false);
             self.issue(now_ns);
             // At the end, too: answers may have left something to be said, such as that a snapshot is no longer needed.
@@ -484,6 +486,14 @@ impl<'a> Worker<'a> {
         let is_behind = self.task.schedule.next_ns().zip(self.task.until_ns).is_some_and(|(next, until)| next < until);
         let is_waiting = |client: &Client| client.slots.iter().any(|slot| slot.is_taken);
         (self.source_is_empty || !is_behind) && !self.clients.iter().any(is_waiting)
+    }
+
+    /// Whether an open loop has still much to do after its end: to send, or to be answered where its clients have much room.
+    fn is_late(&self, now_ns: u64, until_ns: u64) -> bool {
+        let is_waiting = || self.clients.iter().any(|client| client.slots.iter().any(|slot| slot.is_taken));
+        let is_open_loop = self.task.schedule.next_ns().is_some();
+        let is_answered_late = || now_ns >= until_ns.saturating_add(LATE_NS) && is_open_loop && is_waiting();
+        now_ns >= until_ns && (self.is_behind(until_ns) || is_answered_late())
     }
 
     /// Whether the next operation was due well before this time.

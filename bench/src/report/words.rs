@@ -149,6 +149,9 @@ pub fn end_text(end: &End) -> Option<String> {
     }
 }
 
+/// An open loop that took so many times its time was behind.
+const BEHIND_FACTOR: f64 = 1.02;
+
 /// What an open loop that was behind at its end says of its figures.
 #[must_use]
 pub fn behind_text(repetition: &Repetition, load: &Load) -> Option<String> {
@@ -158,9 +161,9 @@ pub fn behind_text(repetition: &Repetition, load: &Load) -> Option<String> {
             plural(repetition.unsent, "operation")
         ));
     }
-    // What is answered a moment after the end is in no report; this is said of what waited to be sent.
-    let is_behind =
-        load.pace != Pace::Closed && repetition.end == End::Complete && repetition.seconds > load.seconds + 0.001;
+    let is_behind = load.pace != Pace::Closed
+        && repetition.end == End::Complete
+        && repetition.seconds > load.seconds * BEHIND_FACTOR;
     is_behind.then(|| {
         format!(
             "the store did not keep up: it took {} to answer what was due in {}",
