@@ -11,7 +11,7 @@ use super::run::{default_title, empty_report, fill, session};
 use super::target::TargetUrl;
 use super::{Exit, Failure};
 use crate::report::html;
-use crate::report::model::{End, OperationKind, Pace, Report};
+use crate::report::model::{End, OperationKind, Pace, Repetition, Report};
 use crate::report::summary::{Spread, Summary};
 use crate::report::words::{behind_text, end_text, nanoseconds_text, plural, rate_text};
 
@@ -63,6 +63,8 @@ struct Step {
     p50: u64,
     p99: u64,
     p999: u64,
+    /// The store did not keep up with it.
+    is_late: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &AtomicBool) -> Result<Exit, Failure> {
@@ -115,7 +117,7 @@ pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &Atomi
         let is_over =
             stop.load(Ordering::Relaxed) || report.repetitions.last().is_some_and(|last| last.end != End::Complete);
         let step = step_of(rate, &report);
-        let keeps_up = step.answered >= KEPT_UP_SHARE * rate;
+        let keeps_up = !step.is_late;
         steps.push(step);
         reports.push(report);
         if is_over || !keeps_up {
@@ -144,12 +146,18 @@ fn step_of(asked: f64, report: &Report) -> Step {
     let operations = requests.repetitions.iter().enumerate().map(|(number, share)| {
         share.rate - whole.and_then(|whole| whole.repetitions.get(number)).map_or(0.0, |whole| whole.rate)
     });
+    let answered = Spread::of(operations).median;
+    // By chance somewhat fewer may be due than asked for; then nothing is late, and nothing fails.
+    let is_wanting = |repetition: &Repetition| {
+        repetition.end != End::Complete || behind_text(repetition, &report.load).is_some() || requests.errors() > 0
+    };
     Step {
         asked,
-        answered: Spread::of(operations).median,
+        answered,
         p50: latency.quantile(0.5),
         p99: latency.quantile(0.99),
         p999: latency.quantile(0.999),
+        is_late: answered < KEPT_UP_SHARE * asked && report.repetitions.iter().any(is_wanting),
     }
 }
 
@@ -174,7 +182,6 @@ fn cautions(reports: &[Report]) -> String {
 fn table(steps: &[Step]) -> String {
     let mut text = format!("{:>14}{:>14}{:>12}{:>12}{:>12}\n", "asked", "answered", "p50", "p99", "p99.9");
     for step in steps {
-        let is_late = step.answered < KEPT_UP_SHARE * step.asked;
         text.push_str(&format!(
             "{:>14}{:>14}{:>12}{:>12}{:>12}{}\n",
             rate_text(step.asked),
@@ -182,7 +189,7 @@ fn table(steps: &[Step]) -> String {
             nanoseconds_text(step.p50),
             nanoseconds_text(step.p99),
             nanoseconds_text(step.p999),
-            if is_late { "   does not keep up" } else { "" }
+            if step.is_late { "   does not keep up" } else { "" }
         ));
     }
     match knee(steps) {
@@ -198,8 +205,7 @@ fn table(steps: &[Step]) -> String {
 
 fn knee(steps: &[Step]) -> Option<&Step> {
     let least = steps.first()?.p99;
-    let is_before =
-        |step: &&Step| step.answered >= KEPT_UP_SHARE * step.asked && step.p99 as f64 <= KNEE_FACTOR * least as f64;
+    let is_before = |step: &&Step| !step.is_late && step.p99 as f64 <= KNEE_FACTOR * least as f64;
     steps.iter().take_while(is_before).last()
 }
 
@@ -209,7 +215,14 @@ mod tests {
 
     #[test]
     fn the_knee_is_the_last_rate_before_latency_rises_or_answers_fall_behind() {
-        let step = |asked: f64, answered: f64, p99| Step { asked, answered, p50: 1, p99, p999: p99 };
+        let step = |asked: f64, answered: f64, p99| Step {
+            asked,
+            answered,
+            p50: 1,
+            p99,
+            p999: p99,
+            is_late: answered < asked,
+        };
         let asked_at_knee = |steps: &[Step]| knee(steps).map(|step| step.asked);
         assert_eq!(asked_at_knee(&[step(1.0, 1.0, 10), step(2.0, 2.0, 39), step(3.0, 3.0, 41)]), Some(2.0));
         assert_eq!(asked_at_knee(&[step(1.0, 1.0, 10), step(2.0, 1.9, 12)]), Some(1.0));
