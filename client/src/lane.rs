@@ -144,6 +144,10 @@ impl Lane {
             let before = connection.outbound.len();
             request.encode(head, &mut self.tables, &mut connection.outbound);
             let size_bytes = connection.outbound.len() - before;
+            if !connection.is_owed() {
+                // Nobody waited for it to speak until now.
+                self.heard_at = now;
+            }
             connection.count_sent(size_bytes);
             is_news = before == 0;
             Progress::InFlight { size_bytes }

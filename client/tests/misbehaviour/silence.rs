@@ -160,3 +160,33 @@ async fn requests_behind_a_full_socket_need_no_answer_to_be_sent() {
     drop(client);
     in_time(server.finish()).await;
 }
+
+#[tokio::test]
+async fn a_server_that_was_not_asked_for_long_and_is_late_once_is_not_dead() {
+    let server = FakeServer::run(|server| {
+        let mut data = server.accept_client();
+        let request = data.expect(Opcode::Put, b"key");
+        data.written(&request, 1).send();
+        let late = data.expect(Opcode::Put, b"late");
+        let other = data.expect(Opcode::Put, b"other");
+        // Behind the deadline of the first, and before that of the second.
+        std::thread::sleep(Duration::from_millis(200));
+        data.written(&late, 2);
+        data.written(&other, 3);
+        data.send();
+        data.expect_close();
+    });
+    let options = server.options().with_connect_timeout(2 * SHORT).with_timeout(SHORT);
+    let client = Client::new(options);
+    assert_eq!(put(&client, "key").await, Ok(1));
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    let late = tokio::spawn({
+        let client = client.clone();
+        async move { put(&client, "late").await }
+    });
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(put(&client, "other").await, Ok(3));
+    assert!(is_unknown(&late.await.unwrap()));
+    drop(client);
+    in_time(server.finish()).await;
+}
