@@ -108,10 +108,10 @@ impl<E: Environment> Store<E> {
         }
     }
 
-    /// Once three quarters of the segments are in use, writes entries of the oldest one again that are not known to be committed. Votes of elections that
-    /// nobody wins would fill the log otherwise, and without votes nothing is ever committed.
+    /// Where the log waits for a segment, writes entries of the oldest one again that are not known to be committed. Votes of elections that nobody wins would
+    /// fill the log otherwise, and without votes nothing is ever committed. Not sooner: where all that is kept is needed, entries would only go round.
     fn relocate_by_log(&mut self) {
-        if self.log.live_segment_count() * 4 <= self.options.log.segments_max * 3 {
+        if !self.log.is_waiting_for_segment() {
             return;
         }
         let pinning: Vec<_> = self.log.streams_pinning_oldest_segment().collect();
