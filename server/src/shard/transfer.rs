@@ -23,6 +23,8 @@ impl<E: Environment> Shard<E> {
                 Ok(Some(done)) => answer(part, *done, &mut out),
                 Err(message) => answer(part, PeerTransferOutcome::Refused { message }, &mut out),
             }
+        } else if replication.groups.get(&PartitionId(part.partition.0)).is_some_and(|group| group.is_replacing) {
+            // All of it is here, and takes its course, whatever its sender thinks of it by now.
         } else if replication.receiving.is_expected(from, part) {
             let now = Time(self.now.monotonic_ns);
             if let Err(message) = replication.receiving.take(&mut self.store, part, now) {

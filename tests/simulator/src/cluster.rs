@@ -249,6 +249,7 @@ impl SimulatedCluster {
             self.set_paused(node, false);
             if let Some(environment) = self.environment(node) {
                 environment.set_capacity_bytes(None);
+                environment.set_slowness(1);
             }
             self.start(node);
         }

@@ -14,6 +14,10 @@ use crate::network::{Latency, Place};
 pub enum Fault {
     /// A node ends at once, and its disk keeps what the policy says.
     Crash(u64, CrashPolicy),
+    /// All nodes end at once, and are started again after so long.
+    PowerCut(CrashPolicy, Duration),
+    /// A node's disk takes so many times longer than usual.
+    SlowDisk(u64, u32),
     /// A node that does not run is started.
     Start(u64),
     /// A node stands still, as by SIGSTOP.
@@ -54,7 +58,15 @@ pub fn plan(shape: &Shape, until: Duration, random: &mut Random) -> Plan {
     // Some seeds are wild, and some quiet.
     let pause_ms = 200 + planner.random.below(3_000);
     while at < until {
-        plan.push((at, planner.next()));
+        let fault = planner.next();
+        if let Fault::PowerCut(_, off) = fault {
+            let power_returns = at + off;
+            plan.push((at, fault));
+            plan.extend((1..=shape.nodes).map(|node| (power_returns, Fault::Start(node))));
+            at = power_returns;
+        } else {
+            plan.push((at, fault));
+        }
         at += Duration::from_millis(20 + planner.random.below(pause_ms));
     }
     plan
@@ -75,7 +87,7 @@ impl Planner<'_> {
     fn next(&mut self) -> Fault {
         let (node, other) = (self.node(), self.node());
         let minority = usize::try_from((self.shape.nodes - 1) / 2).expect("few nodes");
-        match self.random.below(16) {
+        match self.random.below(20) {
             0..=2 => {
                 if let Some(down) = self.down.pop_first() {
                     return Fault::Start(down);
@@ -115,6 +127,13 @@ impl Planner<'_> {
                 ][self.random.position(4)];
                 Fault::DiskError(node, kind, class, self.random.below(20))
             }
+            14 => {
+                let policy = CrashPolicy::ALL[self.random.position(CrashPolicy::ALL.len())];
+                self.down.clear();
+                self.paused.clear();
+                Fault::PowerCut(policy, Duration::from_millis(self.random.below(500)))
+            }
+            15 | 16 => Fault::SlowDisk(node, [1, 1, 10, 50, 200][self.random.position(5)]),
             _ => Fault::Heal,
         }
     }
@@ -125,6 +144,12 @@ pub fn apply(cluster: &mut SimulatedCluster, fault: &Fault) {
     let place = Place::Node;
     match fault {
         Fault::Crash(node, policy) => cluster.crash(*node, *policy),
+        Fault::PowerCut(policy, _) => cluster.nodes().for_each(|node| cluster.crash(node, *policy)),
+        Fault::SlowDisk(node, times) => {
+            if let Some(environment) = cluster.environment(*node) {
+                environment.set_slowness(*times);
+            }
+        }
         Fault::Start(node) => cluster.start(*node),
         Fault::Pause(node) => cluster.set_paused(*node, true),
         Fault::Resume(node) => cluster.set_paused(*node, false),

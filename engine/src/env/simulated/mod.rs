@@ -179,6 +179,11 @@ impl SimulatedEnvironment {
         self.world_mut().options.faults.errors.push(error);
     }
 
+    /// How many times longer than usual operations take from now on.
+    pub fn set_slowness(&self, slowness: u32) {
+        self.world_mut().options.slowness = slowness;
+    }
+
     /// Sets where the disk is full.
     pub fn set_capacity_bytes(&self, capacity_bytes: Option<u64>) {
         self.world_mut().options.capacity_bytes = capacity_bytes;
@@ -219,11 +224,13 @@ impl SimulatedEnvironment {
     /// Waits as long as an operation takes, or only moves the clock on where operations complete at once.
     async fn take_time(&self, usual: Duration) {
         let duration = {
-            let random = &mut self.world_mut().random;
+            let mut world = self.world_mut();
+            let slowness = world.options.slowness;
+            let random = &mut world.random;
             let percent = 50 + u32::try_from(random.below(200)).unwrap_or(0);
             // Now and then a disk takes very long.
             let stall = if random.below(64) == 0 { 16 } else { 1 };
-            usual * percent * stall / 100
+            usual * percent * stall / 100 * slowness
         };
         match self.completion {
             Completion::Immediate => self.simulation.advance(duration),

@@ -17,6 +17,8 @@ pub struct SimulationOptions {
     pub log_mode: LogMode,
     /// Which pages of a new map are in memory.
     pub residency: Residency,
+    /// How many times longer than usual operations take.
+    pub slowness: u32,
     /// The length of all files together at which the disk is full.
     pub capacity_bytes: Option<u64>,
     /// The faults.
@@ -36,6 +38,7 @@ impl SimulationOptions {
             completion: Completion::Delayed,
             log_mode: LogMode::DirectSynced,
             residency: Residency::Random,
+            slowness: 1,
             capacity_bytes: None,
             faults: FaultPlan::default(),
             trace_length_max: 16 * 1024,

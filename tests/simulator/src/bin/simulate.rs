@@ -1,0 +1,155 @@
+//! Runs seeds for as long as it is told, goes on where it was stopped, and writes down what it covered.
+//!
+//! ```text
+//! simulate --record FILE [--seconds N] [--seeds N] [--first SEED] [--processes N]
+//! ```
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool speaks on standard output")]
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use corelode_simulator::run::{Report, Scenario};
+
+/// Every so many seeds are run twice, and must do the same.
+const TWICE_EVERY: u64 = 20;
+/// What is covered is written down so often.
+const RECORD_INTERVAL: Duration = Duration::from_secs(10);
+
+struct Arguments {
+    record: PathBuf,
+    seconds: u64,
+    seeds: u64,
+    first: Option<u64>,
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments() {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            eprintln!("simulate: {message}\nusage: simulate --record FILE [--seconds N] [--seeds N] [--first SEED]");
+            return ExitCode::from(2);
+        }
+    };
+    let mut record = Record::read(&arguments.record);
+    let first = arguments.first.unwrap_or_else(|| record.get("next_seed").max(1));
+    let begun = Instant::now();
+    let mut written = Instant::now();
+    let mut seed = first;
+    while seed - first < arguments.seeds && begun.elapsed().as_secs() < arguments.seconds {
+        let started = Instant::now();
+        let outcome = run(seed);
+        record.add("real_ms", millis(started.elapsed()));
+        record.set("next_seed", seed + 1);
+        match outcome {
+            Ok((report, is_twice)) => record.note(&report, is_twice),
+            Err(message) => {
+                record.write(&arguments.record);
+                eprintln!(
+                    "seed {seed}: {message}\nreproduce: CORELODE_SIM_SEED={seed} cargo nextest run -p corelode-simulator --test seeds --no-capture"
+                );
+                return ExitCode::FAILURE;
+            }
+        }
+        if written.elapsed() > RECORD_INTERVAL {
+            written = Instant::now();
+            record.write(&arguments.record);
+        }
+        seed += 1;
+    }
+    record.write(&arguments.record);
+    print!("{}", record.text());
+    ExitCode::SUCCESS
+}
+
+fn run(seed: u64) -> Result<(Report, bool), String> {
+    let once = || {
+        let outcome = catch_unwind(AssertUnwindSafe(|| Scenario::of_seed(seed).run()));
+        outcome.unwrap_or_else(|_| Err("a panic, above".to_owned()))
+    };
+    let report = once()?;
+    let is_twice = seed.is_multiple_of(TWICE_EVERY);
+    if is_twice && once()?.trace != report.trace {
+        return Err("it does not do the same twice".to_owned());
+    }
+    Ok((report, is_twice))
+}
+
+fn arguments() -> Result<Arguments, String> {
+    let mut arguments = Arguments { record: PathBuf::new(), seconds: u64::MAX, seeds: u64::MAX, first: None };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or_else(|| format!("{word} has no value"))?;
+        let number = || value.parse::<u64>().map_err(|_| format!("{word} {value}: not a number"));
+        match word.as_str() {
+            "--record" => arguments.record = PathBuf::from(&value),
+            "--seconds" => arguments.seconds = number()?,
+            "--seeds" => arguments.seeds = number()?,
+            "--first" => arguments.first = Some(number()?),
+            _ => return Err(format!("{word} is not known")),
+        }
+    }
+    if arguments.record.as_os_str().is_empty() { Err("--record is missing".to_owned()) } else { Ok(arguments) }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Sums by name, one `name value` a line.
+#[derive(Default)]
+struct Record {
+    sums: BTreeMap<String, u64>,
+}
+
+impl Record {
+    /// What was written before; nothing if there is no such file.
+    fn read(path: &std::path::Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let sums = text.lines().filter_map(|line| {
+            let (name, value) = line.split_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        });
+        Self { sums: sums.collect() }
+    }
+
+    fn get(&self, name: &str) -> u64 {
+        self.sums.get(name).copied().unwrap_or(0)
+    }
+
+    fn set(&mut self, name: &str, value: u64) {
+        self.sums.insert(name.to_owned(), value);
+    }
+
+    fn add(&mut self, name: &str, value: u64) {
+        self.set(name, self.get(name) + value);
+    }
+
+    fn note(&mut self, report: &Report, is_twice: bool) {
+        let Report { answered, overlapping, leaders, turns, repeated, replacements, self_stops, simulated, .. } =
+            report;
+        self.add("seeds", 1);
+        self.add("seeds_run_twice", u64::from(is_twice));
+        self.add("simulated_ms", millis(*simulated));
+        self.add("operations_answered", *answered);
+        self.add("pairs_overlapping", *overlapping);
+        self.add("leaders_elected", *leaders);
+        self.add("turns", *turns);
+        self.add("writes_repeated", *repeated);
+        self.add("replicas_replaced", *replacements);
+        self.add("nodes_stopped_by_disk_faults", *self_stops);
+    }
+
+    fn text(&self) -> String {
+        self.sums.iter().map(|(name, value)| format!("{name} {value}\n")).collect()
+    }
+
+    fn write(&self, path: &std::path::Path) {
+        if let Err(error) = std::fs::write(path, self.text()) {
+            eprintln!("simulate: {}: {error}", path.display());
+        }
+    }
+}
