@@ -9,6 +9,7 @@ use corelode_net::handshake::Features;
 use corelode_net::table::Histograms;
 use corelode_net::{ReplyHead, Role};
 
+use crate::replication::leaders::Told;
 use crate::shard::{Core, ForwardToken, Operation, OperationResult};
 
 /// A message to a core.
@@ -67,6 +68,8 @@ pub enum Message<E: Environment> {
         /// What the core has.
         histograms: Box<Histograms>,
     },
+    /// The leaders of partitions of the sender changed.
+    Leaders(Told),
     /// A job of the maintenance thread ended.
     JobDone(Box<JobDone<E>>),
     /// The node shuts down: drain and close.

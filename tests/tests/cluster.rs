@@ -77,6 +77,31 @@ fn a_node_that_belongs_elsewhere_is_refused_and_the_others_serve_on() {
 }
 
 #[test]
+fn any_core_of_any_node_names_the_leaders_of_all_partitions() {
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let cluster = Cluster::start(scratch.path(), 2, 8);
+    for node in 0..3 {
+        let address = cluster.server(node).address().to_string();
+        // The kernel chooses the core that a connection comes to.
+        for _ in 0..4 {
+            let started = std::time::Instant::now();
+            while !knows_all_leaders(&address) {
+                assert!(started.elapsed() < std::time::Duration::from_secs(20), "node {} knows all leaders", node + 1);
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+    }
+    cluster.terminate();
+}
+
+fn knows_all_leaders(address: &str) -> bool {
+    let options = corelode_client::Options::from_addresses(vec![address.to_owned()]);
+    let client = corelode_client::blocking::Client::new(options).expect("a client starts");
+    let topology = client.fetch_topology().expect("the node answers");
+    topology.partitions.iter().all(|entry| entry.leader.is_some())
+}
+
+#[test]
 fn a_value_expires_once_and_for_all_nodes() {
     let scratch = tempfile::tempdir().expect("a directory for the test");
     let mut cluster = Cluster::start(scratch.path(), 1, 4);

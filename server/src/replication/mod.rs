@@ -9,6 +9,7 @@
 //! Owned by one core. A group that nothing happens to costs nothing.
 
 pub(crate) mod group;
+pub(crate) mod leaders;
 pub(crate) mod link;
 pub(crate) mod members;
 pub(crate) mod transfer;
@@ -23,6 +24,7 @@ use corelode_raft::{NodeId, Time};
 
 use crate::cluster::Cluster;
 use group::Group;
+use leaders::Leaders;
 use link::Link;
 use transfer::{Lending, Receiving};
 
@@ -35,6 +37,7 @@ pub(crate) struct Replication {
     /// When groups asked to be looked at next.
     ticks: BTreeSet<(Time, PartitionId)>,
     pub(crate) links: BTreeMap<NodeId, Link>,
+    pub(crate) leaders: Leaders,
     pub(crate) lending: Lending,
     pub(crate) receiving: Receiving,
     pub(crate) counters: ReplicationCounters,
@@ -62,6 +65,7 @@ impl Replication {
             active: Vec::new(),
             ticks: BTreeSet::new(),
             links,
+            leaders: Leaders::default(),
             lending: Lending::new(cluster.transfer_bytes_per_second),
             receiving: Receiving::default(),
             groups,

@@ -463,6 +463,7 @@ impl<E: Environment> Shard<E> {
                 self.send(from, Message::HistogramsResult { token, histograms });
             }
             Message::HistogramsResult { token, histograms } => self.histograms_arrived(token, &histograms),
+            Message::Leaders(told) => self.hear_leaders(told),
             Message::JobDone(done) => self.job_done(*done)?,
             Message::ShutDown => self.begin_shutdown(),
         }
@@ -472,6 +473,12 @@ impl<E: Environment> Shard<E> {
     /// Messages for a core, oldest first; the driver takes as many as its ring holds.
     pub fn outbox(&mut self, core: Core) -> &mut VecDeque<Message<E>> {
         &mut self.outbox[usize::from(core.0)]
+    }
+
+    /// The other cores of this node.
+    fn other_cores(&self) -> impl Iterator<Item = Core> + use<E> {
+        let own = self.config.core;
+        (0..self.config.map.cores()).map(Core).filter(move |core| *core != own)
     }
 
     fn send(&mut self, core: Core, message: Message<E>) {

@@ -11,6 +11,7 @@ use corelode_raft::{Accepted, Input, LogIndex, LogPosition, Message, NodeId, Out
 
 use super::{Failure, Leader, Operation, OperationResult, ReadLevel, ReplyTo, Request, Shard};
 use crate::replication::group::Group;
+use crate::replication::leaders::Told;
 use crate::replication::link::{Heard, Link, LinkState};
 use crate::replication::{Replication, translation};
 use crate::shard::Parked;
@@ -215,6 +216,7 @@ impl<E: Environment> Shard<E> {
             self.end_group_turn(&mut replication, partition, &mut output, &mut outgoing);
         }
         self.send_to_peers(&mut replication, outgoing);
+        self.tell_leaders(&mut replication);
         self.replication = Some(replication);
         // What this core alone could store at once is stored.
         self.note_durable();
@@ -241,6 +243,7 @@ impl<E: Environment> Shard<E> {
         if output.is_status_changed {
             let status = group.raft.status();
             self.store.set_leading(partition, is_leading);
+            replication.leaders.changed(partition, status.leader, self.other_cores());
             tracing::debug!(core = self.config.core.0, %partition, ?status, "a replica changed");
         }
         if !is_leading {
@@ -338,6 +341,26 @@ impl<E: Environment> Shard<E> {
             self.append_output(id, |_, output| {
                 PeerTurnWriter::begin(output, boot, turn).finish(head_of(turn));
             });
+        }
+    }
+
+    /// Tells the other cores whose leaders changed. One whose messages wait hears it later.
+    fn tell_leaders(&mut self, replication: &mut Replication) {
+        for core in self.other_cores() {
+            if self.outbox[usize::from(core.0)].len() >= self.config.limits.outbox_max {
+                continue;
+            }
+            let told = replication.leaders.take_untold(core);
+            if !told.is_empty() {
+                self.send(core, super::Message::Leaders(told));
+            }
+        }
+    }
+
+    /// Another core of this node told who leads its partitions.
+    pub(super) fn hear_leaders(&mut self, told: Told) {
+        if let Some(replication) = &mut self.replication {
+            replication.leaders.hear(told);
         }
     }
 

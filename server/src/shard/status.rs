@@ -62,10 +62,9 @@ impl<E: Environment> Shard<E> {
         replicas.map(|node| NodeId(node.0)).collect()
     }
 
-    /// The leader of a partition, if this core has a replica of it and knows.
+    /// The leader of a partition, if this node has a replica of it and knows.
     fn leader_of(&self, partition: corelode_engine::ids::PartitionId) -> Option<NodeId> {
-        let group = self.replication.as_ref()?.groups.get(&partition)?;
-        group.leader().map(|node| NodeId(node.0))
+        self.replication.as_ref()?.leaders.of(partition).map(|node| NodeId(node.0))
     }
 
     pub(super) fn gather_status(&mut self, client: ClientReply) {
@@ -75,7 +74,7 @@ impl<E: Environment> Shard<E> {
         let gathering = StatusGathering { client, cores: Vec::new(), missing: usize::from(others) + 1 };
         self.statuses.insert(token, gathering);
         let own = self.config.core;
-        for core in (0..self.config.map.cores()).map(Core).filter(|&core| core != own) {
+        for core in self.other_cores() {
             self.send(core, Message::StatusRequest { from: own, token });
         }
         let counters = self.status();
