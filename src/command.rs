@@ -22,12 +22,13 @@ use crate::server_url::ServerUrl;
 #[derive(Debug, Parser)]
 #[command(name = "corelode", version, after_help = EXIT_CODES_HELP, arg_required_else_help = true)]
 pub(crate) struct CommandLine {
-    /// The server, for all commands but `serve`
+    /// The server, for all commands but `serve`; of a cluster some nodes or all, of which one must live
     #[arg(
         long,
+        visible_alias = "server",
         global = true,
         env = "CORELODE_URL",
-        value_name = "corelode://HOST:PORT",
+        value_name = "corelode://HOST:PORT[,…]",
         default_value = "corelode://127.0.0.1:7400",
         help_heading = "Connection"
     )]

@@ -1,4 +1,4 @@
-//! Where a server is: `corelode://HOST:PORT`.
+//! Where a server or a cluster is: `corelode://HOST:PORT`, several nodes separated by commas.
 
 use std::{fmt, str::FromStr};
 
@@ -7,19 +7,33 @@ const SCHEME: &str = "corelode://";
 /// The port that `corelode serve` listens on unless told otherwise.
 pub(crate) const DEFAULT_PORT: u16 = 7400;
 
-/// Where a server is.
+/// Where a server is, or nodes of a cluster, any of which may be down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerUrl {
+    /// At least one.
+    nodes: Vec<NodeAddress>,
+}
+
+/// Where a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct NodeAddress {
     /// A name or an address; an IPv6 address without its brackets.
-    pub(crate) host: String,
+    host: String,
     /// The common port.
-    pub(crate) port: u16,
+    port: u16,
+}
+
+impl ServerUrl {
+    /// The addresses, `HOST:PORT`.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(ToString::to_string).collect()
+    }
 }
 
 /// Why a text is no URL of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ServerUrlError {
-    /// It does not begin with `corelode://`.
+    /// It begins with another scheme than `corelode://`.
     Scheme,
     /// The host is missing.
     HostMissing,
@@ -34,7 +48,7 @@ pub(crate) enum ServerUrlError {
 impl fmt::Display for ServerUrlError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Scheme => write!(formatter, "it must look like corelode://HOST:PORT"),
+            Self::Scheme => write!(formatter, "it must look like corelode://HOST:PORT[,HOST:PORT…]"),
             Self::HostMissing => write!(formatter, "the host is missing: write corelode://HOST:PORT"),
             Self::Brackets => write!(formatter, "write an IPv6 address in brackets: corelode://[::1]:{DEFAULT_PORT}"),
             Self::Port(port) => write!(formatter, "{port:?} is no port: write a number from 1 to 65535"),
@@ -49,9 +63,21 @@ impl FromStr for ServerUrl {
     type Err = ServerUrlError;
 
     fn from_str(text: &str) -> Result<Self, ServerUrlError> {
-        let address = text.strip_prefix(SCHEME).ok_or(ServerUrlError::Scheme)?;
+        let addresses = text.strip_prefix(SCHEME).unwrap_or(text);
+        if addresses.contains("://") {
+            return Err(ServerUrlError::Scheme);
+        }
         // One slash at the end is how many tools complete a URL.
-        let address = address.strip_suffix('/').unwrap_or(address);
+        let addresses = addresses.strip_suffix('/').unwrap_or(addresses);
+        let nodes = addresses.split(',').map(str::parse).collect::<Result<_, _>>()?;
+        Ok(Self { nodes })
+    }
+}
+
+impl FromStr for NodeAddress {
+    type Err = ServerUrlError;
+
+    fn from_str(address: &str) -> Result<Self, ServerUrlError> {
         if let Some(letter) = address.chars().find(|&letter| "/?#@".contains(letter) || letter.is_whitespace()) {
             return Err(ServerUrlError::Extra(letter));
         }
@@ -85,12 +111,14 @@ impl FromStr for ServerUrl {
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{SCHEME}{}", self.addresses().join(","))
+    }
+}
+
+impl fmt::Display for NodeAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, port } = self;
-        if host.contains(':') {
-            write!(formatter, "{SCHEME}[{host}]:{port}")
-        } else {
-            write!(formatter, "{SCHEME}{host}:{port}")
-        }
+        if host.contains(':') { write!(formatter, "[{host}]:{port}") } else { write!(formatter, "{host}:{port}") }
     }
 }
 
@@ -99,17 +127,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_names_host_and_port() {
-        for (text, host, port, shown) in [
-            ("corelode://127.0.0.1:7400", "127.0.0.1", 7400, "corelode://127.0.0.1:7400"),
-            ("corelode://db.example:1", "db.example", 1, "corelode://db.example:1"),
-            ("corelode://db.example", "db.example", 7400, "corelode://db.example:7400"),
-            ("corelode://db.example:7401/", "db.example", 7401, "corelode://db.example:7401"),
-            ("corelode://[::1]:7400", "::1", 7400, "corelode://[::1]:7400"),
-            ("corelode://[fe80::1]", "fe80::1", 7400, "corelode://[fe80::1]:7400"),
+    fn a_url_names_the_host_and_port_of_each_node() {
+        for (text, shown) in [
+            ("corelode://127.0.0.1:7400", "corelode://127.0.0.1:7400"),
+            ("127.0.0.1:7400", "corelode://127.0.0.1:7400"),
+            ("corelode://db.example:1", "corelode://db.example:1"),
+            ("corelode://db.example", "corelode://db.example:7400"),
+            ("corelode://db.example:7401/", "corelode://db.example:7401"),
+            ("corelode://[::1]:7400", "corelode://[::1]:7400"),
+            ("corelode://[fe80::1]", "corelode://[fe80::1]:7400"),
+            ("corelode://one:1,[::2]:2,three", "corelode://one:1,[::2]:2,three:7400"),
+            ("one,two:7401", "corelode://one:7400,two:7401"),
         ] {
             let url: ServerUrl = text.parse().unwrap();
-            assert_eq!((url.host.as_str(), url.port), (host, port), "{text}");
             assert_eq!(url.to_string(), shown);
         }
     }
@@ -117,9 +147,10 @@ mod tests {
     #[test]
     fn what_is_no_url_is_refused_with_the_reason() {
         for (text, expected) in [
-            ("127.0.0.1:7400", ServerUrlError::Scheme),
             ("http://127.0.0.1:7400", ServerUrlError::Scheme),
-            ("", ServerUrlError::Scheme),
+            ("corelode://one:1,corelode://two:2", ServerUrlError::Scheme),
+            ("", ServerUrlError::HostMissing),
+            ("corelode://one:1,", ServerUrlError::HostMissing),
             ("corelode://", ServerUrlError::HostMissing),
             ("corelode://:7400", ServerUrlError::HostMissing),
             ("corelode://::1:7400", ServerUrlError::Brackets),

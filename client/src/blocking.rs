@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use corelode_net::CoreIndex;
 use corelode_net::body::{Durability, Receipt};
-use corelode_net::table::{Histograms, Status, Topology};
+use corelode_net::table::{Histograms, NodeEntry, Status, Topology};
+use corelode_net::{CoreIndex, NodeId};
 use tokio::runtime::Runtime;
 
-use crate::client::{BatchOutcome, WriteOptions};
+use crate::batch::BatchOutcome;
+use crate::client::WriteOptions;
 use crate::error::Result;
 use crate::options::Options;
 use crate::request::{Found, Operation, Row};
@@ -57,6 +58,14 @@ impl Client {
     /// See [`Error`](crate::Error).
     pub fn get(&self, key: &[u8]) -> Result<Option<Found>> {
         self.runtime.block_on(self.client.get(key))
+    }
+
+    /// As [`Client::get_local`](crate::Client::get_local).
+    ///
+    /// # Errors
+    /// See [`Error`](crate::Error).
+    pub fn get_local(&self, key: &[u8]) -> Result<Option<Found>> {
+        self.runtime.block_on(self.client.get_local(key))
     }
 
     /// As [`Client::put`](crate::Client::put).
@@ -121,12 +130,20 @@ impl Client {
         self.runtime.block_on(self.client.status())
     }
 
+    /// As [`Client::statuses`](crate::Client::statuses).
+    ///
+    /// # Errors
+    /// See [`Error`](crate::Error).
+    pub fn statuses(&self) -> Result<Vec<(NodeEntry, Result<Status>)>> {
+        self.runtime.block_on(self.client.statuses())
+    }
+
     /// As [`Client::histograms`](crate::Client::histograms).
     ///
     /// # Errors
     /// See [`Error`](crate::Error).
-    pub fn histograms(&self, core: CoreIndex, operation: &str) -> Result<Histograms> {
-        self.runtime.block_on(self.client.histograms(core, operation))
+    pub fn histograms(&self, node: NodeId, core: CoreIndex, operation: &str) -> Result<Histograms> {
+        self.runtime.block_on(self.client.histograms(node, core, operation))
     }
 
     /// As [`Client::fetch_topology`](crate::Client::fetch_topology).

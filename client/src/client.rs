@@ -1,27 +1,21 @@
-//! The client: finds the core that owns a key, sends there, and tries again where that is safe.
+//! The client: what callers may ask for.
 
-use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use corelode_net::body::{Durability, ReadLevel, Receipt, check_key, check_value};
-use corelode_net::table::{Histograms, Status, Topology};
-use corelode_net::{CoreIndex, MapEpoch, PartitionId, Slot, slot_of};
-use tokio::time::{Instant, timeout_at};
+use corelode_net::table::{Histograms, NodeEntry, Status, Topology};
+use corelode_net::{CoreIndex, NodeId, PartitionId, slot_of};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use crate::error::{AttemptError, Error, Result};
-use crate::map::Map;
+use crate::batch::{self, BatchOutcome};
+use crate::directory::Directory;
+use crate::error::{Error, Result};
 use crate::options::Options;
-use crate::random;
-use crate::request::{Found, Operation, Outcome, PageRequest, Reply, Request};
-use crate::retry::{Decision, decide, jittered};
+use crate::request::{Found, Operation, PageRequest, Reply, Request};
+use crate::routes::Target;
 use crate::scan::{Scan, ScanOptions};
-use crate::transport::Transport;
-
-/// The most operations that one frame of a batch carries.
-const BATCH_OPERATIONS_MAX: usize = 1024;
-/// The most bytes of keys and values in one frame of a batch, beside one larger operation.
-const BATCH_BYTES_MAX: usize = 512 * 1024;
 
 /// What becomes of a write beside its key and value.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -32,20 +26,7 @@ pub struct WriteOptions {
     pub durability: Durability,
 }
 
-/// Who is to be asked.
-#[derive(Clone, Copy, Debug)]
-enum Route {
-    /// Any core.
-    Any,
-    /// This core; another one would forward.
-    Core(CoreIndex),
-    /// The core that owns the slot.
-    Slot(Slot),
-    /// The core that owns the partition.
-    Partition(PartitionId),
-}
-
-/// A client of one server. Cheap to clone; clones share connections.
+/// A client of a server or a cluster. Cheap to clone; clones share connections.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -60,21 +41,14 @@ enum Route {
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    options: Options,
-    map: Arc<Map>,
-    /// The one that any core may serve, and then one for each core; each made when it is first needed.
-    transports: RwLock<Vec<Option<Transport>>>,
+    directory: Arc<Directory>,
 }
 
 impl Client {
     /// A client that connects when it is first used. Must be called within a tokio runtime's context by its first use.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { shared: Arc::new(Shared { options, map: Arc::default(), transports: RwLock::default() }) }
+        Self { directory: Directory::new(options) }
     }
 
     /// The value of a key, `None` if it is absent. Sees every write that was acknowledged before.
@@ -85,6 +59,19 @@ impl Client {
         check_key(key).map_err(invalid)?;
         let request = Request::Get { key, level: ReadLevel::Linearizable };
         match self.call_for_key(key, request).await? {
+            Reply::Value(found) => Ok(found),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The value of a key as some replica has it: without asking a leader, and perhaps behind what was acknowledged.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn get_local(&self, key: &[u8]) -> Result<Option<Found>> {
+        check_key(key).map_err(invalid)?;
+        let request = Request::Get { key, level: ReadLevel::Local };
+        match self.call(Target::ReplicaOf(slot_of(key)), request, self.deadline()).await? {
             Reply::Value(found) => Ok(found),
             other => Err(unexpected(&other)),
         }
@@ -164,38 +151,7 @@ impl Client {
                 check_value(value).map_err(invalid)?;
             }
         }
-        let topology = self.topology(self.deadline()).await?;
-        let mut results: Vec<Option<Result<BatchOutcome>>> = vec![None; operations.len()];
-        let mut tasks = tokio::task::JoinSet::new();
-        for (core, numbered) in split_by_core(operations, &topology) {
-            let client = self.clone();
-            tasks.spawn(async move {
-                let (numbers, operations): (Vec<_>, Vec<_>) = numbered.into_iter().unzip();
-                (numbers, client.batch_of_core(core, operations, durability).await)
-            });
-        }
-        while let Some(joined) = tasks.join_next().await {
-            let (numbers, outcomes) = joined.expect("a batch's task neither panics nor is cancelled");
-            for (number, outcome) in numbers.into_iter().zip(outcomes) {
-                results[number] = Some(outcome);
-            }
-        }
-        Ok(results.into_iter().map(|result| result.expect("every operation was in one part")).collect())
-    }
-
-    async fn batch_of_core(
-        &self,
-        core: CoreIndex,
-        operations: Vec<Operation>,
-        durability: Durability,
-    ) -> Vec<Result<BatchOutcome>> {
-        let count = operations.len();
-        let request = Request::Batch { operations: &operations, durability };
-        match self.call(Route::Core(core), request, self.deadline()).await {
-            Ok(Reply::Batch(outcomes)) => outcomes.into_iter().map(batch_outcome).collect(),
-            Ok(other) => vec![Err(unexpected(&other)); count],
-            Err(error) => vec![Err(error); count],
-        }
+        batch::carry_out(&self.directory, operations, durability, self.deadline()).await
     }
 
     /// Walks over keys in order, over all partitions.
@@ -204,195 +160,90 @@ impl Client {
         Scan::new(self.clone(), options)
     }
 
-    /// What the server tells about itself and its cores.
+    /// What a server tells about itself and its cores: of a cluster, any node that answers.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn status(&self) -> Result<Status> {
-        match self.call(Route::Any, Request::Status, self.deadline()).await? {
+        self.status_of(Target::Any, self.deadline()).await
+    }
+
+    /// What each node of the cluster tells about itself, in the order of the map, or why it does not. A server that does not replicate is its
+    /// only node, without an address.
+    ///
+    /// # Errors
+    /// If no node sent its map: see [`Error`].
+    pub async fn statuses(&self) -> Result<Vec<(NodeEntry, Result<Status>)>> {
+        let topology = self.fetch_topology().await?;
+        let alone = [NodeEntry {
+            node_id: topology.node_id,
+            address: String::new(),
+            is_this_node: true,
+            core_count: u16::try_from(topology.cores.len()).unwrap_or(u16::MAX),
+        }];
+        let nodes = if topology.nodes.is_empty() { &alone } else { topology.nodes.as_slice() };
+        let mut tasks = JoinSet::new();
+        for (number, node_id) in nodes.iter().map(|node| node.node_id).enumerate() {
+            let client = self.clone();
+            // Nobody else can answer for a node that is down.
+            let deadline = self.deadline().min(Instant::now() + 2 * self.directory.options.attempt_timeout);
+            tasks.spawn(async move { (number, client.status_of(Target::Node(node_id), deadline).await) });
+        }
+        let mut statuses: Vec<_> = nodes.iter().map(|node| (node.clone(), Err(Error::DeadlineExceeded))).collect();
+        while let Some(joined) = tasks.join_next().await {
+            let (number, status) = joined.expect("asking neither panics nor is cancelled");
+            statuses[number].1 = status;
+        }
+        Ok(statuses)
+    }
+
+    async fn status_of(&self, target: Target, deadline: Instant) -> Result<Status> {
+        match self.call(target, Request::Status, deadline).await? {
             Reply::Status(status) => Ok(status),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Where a core spent the time of its requests of one operation, since its start; with an empty operation, which operations there are.
+    /// Where a core of a node spent the time of its requests of one operation, since its start; with an empty operation, which operations there are.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn histograms(&self, core: CoreIndex, operation: &str) -> Result<Histograms> {
-        match self.call(Route::Any, Request::Histograms { core, operation }, self.deadline()).await? {
+    pub async fn histograms(&self, node: NodeId, core: CoreIndex, operation: &str) -> Result<Histograms> {
+        match self.call(Target::Node(node), Request::Histograms { core, operation }, self.deadline()).await? {
             Reply::Histograms(histograms) => Ok(histograms),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// The server's map of slots, partitions and cores; fetched once, and again when it has changed.
+    /// The map of slots, partitions, nodes and cores; fetched once, and again when it has changed.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn fetch_topology(&self) -> Result<Arc<Topology>> {
-        self.topology(self.deadline()).await
+        let routes = self.directory.routes(self.deadline()).await?;
+        Ok(Arc::clone(&routes.topology))
     }
 
     pub(crate) async fn page(&self, page: &PageRequest) -> Result<Reply> {
-        self.call(Route::Partition(page.partition), Request::Scan(page), self.deadline()).await
+        self.call(Target::Partition(page.partition), Request::Scan(page), self.deadline()).await
     }
 
     pub(crate) async fn release(&self, partition: PartitionId, snapshot: corelode_net::SnapshotToken) -> Result<()> {
-        self.call(Route::Partition(partition), Request::ScanRelease { partition, snapshot }, self.deadline())
-            .await
-            .map(drop)
+        let request = Request::ScanRelease { partition, snapshot };
+        self.call(Target::Partition(partition), request, self.deadline()).await.map(drop)
     }
 
     fn deadline(&self) -> Instant {
-        Instant::now() + self.shared.options.timeout
+        Instant::now() + self.directory.options.timeout
     }
 
     async fn call_for_key(&self, key: &[u8], request: Request<'_>) -> Result<Reply> {
-        self.call(Route::Slot(slot_of(key)), request, self.deadline()).await
+        self.call(Target::Slot(slot_of(key)), request, self.deadline()).await
     }
 
-    /// Calls until an attempt succeeds, or must not or need not be repeated.
-    async fn call(&self, route: Route, request: Request<'_>, deadline: Instant) -> Result<Reply> {
-        let is_write = request.is_write();
-        let mut route = route;
-        let mut last: Option<AttemptError> = None;
-        for attempt in 0.. {
-            let (core, map_epoch) = self.resolve(route, deadline).await?;
-            let error = match self.transport(core).call(request, map_epoch, deadline).await {
-                Ok(reply) => return Ok(reply),
-                // What was met before says more than that time ran out while nothing was sent.
-                Err(AttemptError::TimedOut { was_sent: false }) if last.is_some() => break,
-                Err(error) => error,
-            };
-            let decision = decide(&error, is_write, attempt);
-            last = Some(error);
-            let within = match decision {
-                Decision::GiveUp => break,
-                Decision::RetryWithin(within) => within,
-                Decision::RefreshAndRetryWithin(within) => {
-                    self.shared.map.forget();
-                    if let Route::Core(_) = route {
-                        // Whoever chose the core knew the old map. The server forwards what reaches the wrong one.
-                        route = Route::Any;
-                    }
-                    within
-                }
-            };
-            let wake_at = Instant::now() + jittered(within, random::number());
-            if wake_at >= deadline {
-                break;
-            }
-            tokio::time::sleep_until(wake_at).await;
-        }
-        Err(last.expect("a call fails by an attempt").into_error(is_write))
+    async fn call(&self, target: Target, request: Request<'_>, deadline: Instant) -> Result<Reply> {
+        self.directory.call(target, request, deadline).await
     }
-
-    /// The core that a route leads to now, and the epoch of the map that says so.
-    async fn resolve(&self, route: Route, deadline: Instant) -> Result<(Option<CoreIndex>, MapEpoch)> {
-        if let Route::Any = route {
-            return Ok((None, MapEpoch(0)));
-        }
-        let topology = self.topology(deadline).await?;
-        let core = match route {
-            Route::Any => None,
-            Route::Core(core) => Some(core),
-            Route::Slot(slot) => topology.partition_of(slot).map(|entry| entry.core),
-            Route::Partition(partition) => {
-                topology.partitions.iter().find(|entry| entry.partition == partition).map(|entry| entry.core)
-            }
-        };
-        Ok((core, topology.map_epoch))
-    }
-
-    fn transport(&self, core: Option<CoreIndex>) -> Transport {
-        let Shared { options, map, transports } = &*self.shared;
-        let number = core.map_or(0, |core| usize::from(core.0) + 1);
-        let known = transports.read().expect("nobody panics while holding it").get(number).cloned().flatten();
-        known.unwrap_or_else(|| {
-            let mut transports = transports.write().expect("nobody panics while holding it");
-            if transports.len() <= number {
-                transports.resize(number + 1, None);
-            }
-            // Somebody else may have made it meanwhile.
-            transports[number].get_or_insert_with(|| Transport::start(options.clone(), core, Arc::clone(map))).clone()
-        })
-    }
-
-    async fn topology(&self, deadline: Instant) -> Result<Arc<Topology>> {
-        let map = &self.shared.map;
-        if let Some(known) = map.current() {
-            return Ok(known);
-        }
-        let no_map = || {
-            // Whoever waited for the map of another caller's is told what that one met.
-            let failure = self.transport(None).failure();
-            failure.map_or(Error::Unreachable { reason: "no core sent its map in time".to_owned() }, |failure| {
-                failure.into_error(false)
-            })
-        };
-        let _fetching = timeout_at(deadline, map.fetching.lock()).await.map_err(|_| no_map())?;
-        // Somebody else may have fetched it meanwhile.
-        if let Some(known) = map.current() {
-            return Ok(known);
-        }
-        match Box::pin(self.call(Route::Any, Request::Topology, deadline)).await {
-            Ok(Reply::Topology(topology)) => {
-                let topology = Arc::new(topology);
-                map.learn(Arc::clone(&topology));
-                Ok(topology)
-            }
-            Ok(other) => Err(unexpected(&other)),
-            Err(Error::DeadlineExceeded) => Err(no_map()),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// What became of one operation of a batch that succeeded.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum BatchOutcome {
-    /// A read's result, `None` if the key is absent.
-    Value(Option<Found>),
-    /// A write was applied at this revision.
-    Written {
-        /// The revision.
-        revision: u64,
-    },
-}
-
-fn batch_outcome(outcome: Outcome) -> Result<BatchOutcome> {
-    match outcome {
-        Outcome::Value(found) => Ok(BatchOutcome::Value(found)),
-        Outcome::Written { revision } => Ok(BatchOutcome::Written { revision }),
-        Outcome::Failed { code, retry } => {
-            let code = corelode_net::ErrorCode::from_wire(code);
-            let message = code.map_or("the server failed this operation", |code| code.advice()).to_owned();
-            Err(AttemptError::Server { code, retry, message }.into_error(true))
-        }
-    }
-}
-
-type Numbered = Vec<(usize, Operation)>;
-
-/// Cuts operations into parts that one frame to one core holds each.
-fn split_by_core(operations: Vec<Operation>, topology: &Topology) -> Vec<(CoreIndex, Numbered)> {
-    let mut open: HashMap<CoreIndex, (Numbered, usize)> = HashMap::new();
-    let mut parts = Vec::new();
-    for (number, operation) in operations.into_iter().enumerate() {
-        let core = topology.partition_of(slot_of(operation.key())).map_or(CoreIndex(0), |entry| entry.core);
-        let length =
-            operation.key().len() + if let Operation::Put { value, .. } = &operation { value.len() } else { 0 };
-        let (part, bytes) = open.entry(core).or_default();
-        if part.len() >= BATCH_OPERATIONS_MAX || (*bytes + length > BATCH_BYTES_MAX && !part.is_empty()) {
-            parts.push((core, std::mem::take(part)));
-            *bytes = 0;
-        }
-        *bytes += length;
-        part.push((number, operation));
-    }
-    parts.extend(open.into_iter().filter(|(_, (part, _))| !part.is_empty()).map(|(core, (part, _))| (core, part)));
-    parts
 }
 
 fn put_request<'a>(key: &'a [u8], value: &'a [u8], options: WriteOptions) -> Result<Request<'a>> {

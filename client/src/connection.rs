@@ -119,6 +119,7 @@ impl Connection {
                             code: Some(error.code()),
                             retry: error.code().retry_class(),
                             message: error.to_string(),
+                            leader: None,
                         }
                     })?;
                 if let Some(connected) = connected {

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use corelode_net::{ErrorCode, RetryClass};
+use corelode_net::{ErrorCode, NodeId, RetryClass};
+
+use crate::request::Reply;
 
 /// Why an operation did not succeed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,15 +71,33 @@ pub(crate) enum AttemptError {
     Broken { reason: String },
     /// The deadline passed while the answer was waited for; or before the request was sent.
     TimedOut { was_sent: bool },
-    /// The server answered with an error.
-    Server { code: Option<ErrorCode>, retry: RetryClass, message: String },
+    /// The server answered with an error; a node that does not lead may name who does.
+    Server { code: Option<ErrorCode>, retry: RetryClass, message: String, leader: Option<NodeId> },
     /// The answer cannot be understood.
     Protocol { message: String },
     /// The connection was refused, or what came in its handshake cannot be understood: nothing was sent.
     NotAdmitted { message: String },
 }
 
+impl fmt::Display for AttemptError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSent { reason } | Self::Broken { reason } => formatter.write_str(reason),
+            Self::TimedOut { .. } => formatter.write_str("no answer in time"),
+            Self::Server { code: Some(code), message, .. } => write!(formatter, "{message} ({code})"),
+            Self::Server { code: None, message, .. } | Self::Protocol { message } | Self::NotAdmitted { message } => {
+                formatter.write_str(message)
+            }
+        }
+    }
+}
+
 impl AttemptError {
+    /// An answer came, and to another question.
+    pub(crate) fn unexpected(reply: &Reply) -> Self {
+        Self::Protocol { message: format!("an answer to another question: {reply:?}") }
+    }
+
     /// What an error of the connection says to a request that was not sent on it.
     pub(crate) fn for_unsent(&self) -> Self {
         match self {
@@ -87,8 +107,9 @@ impl AttemptError {
                 Self::NotSent { reason: message.clone() }
             }
             Self::Protocol { message } => Self::NotAdmitted { message: message.clone() },
-            Self::Server { code, retry: RetryClass::Unknown, message } => {
-                Self::Server { code: *code, retry: RetryClass::Safe, message: message.clone() }
+            Self::Server { code, retry: RetryClass::Unknown, message, leader } => {
+                let (message, leader) = (message.clone(), *leader);
+                Self::Server { code: *code, retry: RetryClass::Safe, message, leader }
             }
             other => other.clone(),
         }

@@ -6,6 +6,10 @@
 //! Touched by callers and by the task that has the socket, under one lock ([`Transport`](crate::transport::Transport)), which is held for
 //! the time of a few copies. Bounded by the permits that callers need. When a connection ends, what was sent on it is unknown, and
 //! what waits waits on.
+//!
+//! Where there are other nodes to ask, a lane that owes answers and brings nothing is asked for a sign of life by a PING, which a core that lives answers at
+//! once, however long its disk or its followers take. One that gives none is [in trouble](Health): requests go elsewhere as long as there is
+//! an elsewhere. When it has given none for longer, the connection is given up.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -15,7 +19,7 @@ use std::time::Duration;
 
 use corelode_net::body::Receipt;
 use corelode_net::handshake::ClientConfig;
-use corelode_net::table::TableBuilder;
+use corelode_net::table::{TableBuilder, encode_ping};
 use corelode_net::{CoreIndex, Frame, FrameReader, MapEpoch, RequestHead, RequestId, RequestIds};
 use tokio::time::Instant;
 
@@ -26,9 +30,19 @@ use crate::request::{Expected, Reply, Request, decode_error};
 
 type Outcome = Result<Reply, AttemptError>;
 
+/// A server that owes answers is asked for a sign of life once it has brought nothing for so long.
+const PROBE_AFTER: Duration = Duration::from_millis(250);
+/// A sign of life that takes longer is none.
+const PROBE_PATIENCE: Duration = Duration::from_millis(250);
+/// A server whose connection was given up for its silence, or that said that it goes, is tried again after this.
+const LEFT_RETRY_DELAY: Duration = Duration::from_secs(1);
+
 struct Call {
     expected: Expected,
     deadline: Instant,
+    /// When its caller would rather ask elsewhere, at the latest the deadline. A write that was sent waits on until then.
+    patience: Instant,
+    is_write: bool,
     progress: Progress,
     outcome: Awaited,
     waker: Option<Waker>,
@@ -53,6 +67,29 @@ enum Awaited {
     NoMore,
 }
 
+/// Whether something may come of a request to this core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Health {
+    /// Nothing speaks against it.
+    Well,
+    /// A connection is there, or is being made, and brings nothing.
+    Silent,
+    /// No connection could be made, and none will be tried until then.
+    Failed {
+        /// When the next one is tried.
+        until: Instant,
+    },
+}
+
+/// The time that a request is given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// When it ends.
+    pub(crate) deadline: Instant,
+    /// When its caller would rather ask elsewhere.
+    pub(crate) patience: Instant,
+}
+
 /// The requests to one core and their connection.
 pub(crate) struct Lane {
     ids: RequestIds,
@@ -67,6 +104,9 @@ pub(crate) struct Lane {
     silence_max: Duration,
     /// Whether that has happened.
     pub(crate) is_dead: bool,
+    /// The sign of life that was asked for and has not come.
+    probe_sent_at: Option<Instant>,
+    health: Health,
     /// Why the last connection failed before it was ready, if it did.
     failure: Option<AttemptError>,
     /// Why nothing is sent any more.
@@ -86,6 +126,8 @@ impl Lane {
             heard_at: now,
             silence_max,
             is_dead: false,
+            probe_sent_at: None,
+            health: Health::Well,
             failure: None,
             closed: None,
             woken: Vec::new(),
@@ -97,8 +139,13 @@ impl Lane {
         self.connection.as_mut()
     }
 
+    /// Whether something may come of a request.
+    pub(crate) fn health(&self) -> Health {
+        self.health
+    }
+
     /// What the last connection met before it was ready, if it failed: what a request that waits for one is told.
-    pub(crate) fn failure(&self) -> Option<AttemptError> {
+    fn failure(&self) -> Option<AttemptError> {
         self.failure.as_ref().map(AttemptError::for_unsent)
     }
 
@@ -127,9 +174,10 @@ impl Lane {
         &mut self,
         request: &Request<'_>,
         map_epoch: MapEpoch,
-        deadline: Instant,
+        limits: Limits,
         now: Instant,
     ) -> (RequestId, bool) {
+        let Limits { deadline, patience } = limits;
         let request_id = self.ids.next();
         let remaining = deadline.saturating_duration_since(now);
         let deadline_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX).max(1);
@@ -158,7 +206,8 @@ impl Lane {
             is_news = self.connection.is_none();
             Progress::Queued(frame)
         };
-        let call = Call { expected: request.expected(), deadline, progress, outcome, waker: None };
+        let (expected, is_write) = (request.expected(), request.is_write());
+        let call = Call { expected, deadline, patience, is_write, progress, outcome, waker: None };
         self.calls.insert(request_id, call);
         (request_id, is_news)
     }
@@ -205,6 +254,7 @@ impl Lane {
         self.connection = Some(Connection::new(config, core, map, nonce, &mut self.tables));
         self.heard_at = now;
         self.is_dead = false;
+        self.probe_sent_at = None;
     }
 
     /// Takes in the frames that have arrived.
@@ -213,6 +263,7 @@ impl Lane {
     /// The connection is of no further use. What was answered before is answered.
     pub(crate) fn receive(&mut self, reader: &mut FrameReader, now: Instant) -> Result<(), AttemptError> {
         self.heard_at = now;
+        self.probe_sent_at = None;
         loop {
             let connection = self.connection.as_mut().expect("bytes arrive on a connection");
             reader.set_body_limit(connection.body_size_bytes_max());
@@ -224,8 +275,47 @@ impl Lane {
                 self.answer(id, &frame, receipt);
             }
         }
+        if self.connection.as_ref().is_some_and(|connection| connection.is_ready() && connection.grace.is_none()) {
+            self.health = Health::Well;
+        }
         self.send_queued();
         Ok(())
+    }
+
+    /// Asks the server for a sign of life, if it owes answers and has brought nothing for long; judges one that gives none. The flag tells whether whoever
+    /// has the socket must look.
+    pub(crate) fn probe(&mut self, now: Instant) -> bool {
+        if let Some(sent_at) = self.probe_sent_at {
+            let silence = now.saturating_duration_since(sent_at);
+            if silence >= PROBE_PATIENCE {
+                self.health = Health::Silent;
+            }
+            self.is_dead |= silence >= self.silence_max;
+            return self.is_dead;
+        }
+        let is_silent = now.saturating_duration_since(self.heard_at) >= PROBE_AFTER;
+        let Some(connection) = self.connection.as_mut().filter(|connection| is_silent && connection.is_owed()) else {
+            return false;
+        };
+        if !connection.has_room() {
+            return false;
+        }
+        let (request_id, before) = (self.ids.next(), connection.outbound.len());
+        encode_ping(RequestHead { request_id, map_epoch: MapEpoch(0), deadline_ms: 0 }, &mut connection.outbound);
+        let size_bytes = connection.outbound.len() - before;
+        connection.count_sent(size_bytes);
+        let call = Call {
+            expected: Expected::Done,
+            deadline: now,
+            patience: now,
+            is_write: false,
+            progress: Progress::InFlight { size_bytes },
+            outcome: Awaited::NoMore,
+            waker: None,
+        };
+        self.calls.insert(request_id, call);
+        self.probe_sent_at = Some(now);
+        before == 0
     }
 
     /// Ends what was to be answered by now.
@@ -233,19 +323,23 @@ impl Lane {
         let is_ready = self.connection.as_ref().is_some_and(Connection::is_ready);
         let failure = self.failure();
         for call in self.calls.values_mut() {
-            if call.deadline > now || !matches!(call.outcome, Awaited::Yet) {
+            let is_sent = matches!(call.progress, Progress::InFlight { .. });
+            let until = if is_sent && call.is_write { call.deadline } else { call.patience };
+            if until > now || !matches!(call.outcome, Awaited::Yet) {
                 continue;
             }
-            let error = match &call.progress {
-                Progress::InFlight { .. } => {
-                    // A peer that lost its power never closes its connections.
-                    self.is_dead |= now.saturating_duration_since(self.heard_at) >= self.silence_max;
-                    AttemptError::TimedOut { was_sent: true }
+            let error = if is_sent {
+                // A peer that lost its power never closes its connections.
+                self.is_dead |= now.saturating_duration_since(self.heard_at) >= self.silence_max;
+                AttemptError::TimedOut { was_sent: true }
+            } else if is_ready {
+                AttemptError::TimedOut { was_sent: false }
+            } else {
+                if self.health == Health::Well {
+                    self.health = Health::Silent;
                 }
-                _ if is_ready => AttemptError::TimedOut { was_sent: false },
-                _ => failure
-                    .clone()
-                    .unwrap_or_else(|| AttemptError::NotSent { reason: "no connection in time".to_owned() }),
+                let unknown = || AttemptError::NotSent { reason: "no connection in time".to_owned() };
+                failure.clone().unwrap_or_else(unknown)
             };
             if let Progress::Queued(_) = call.progress {
                 call.progress = Progress::Over;
@@ -256,7 +350,11 @@ impl Lane {
     }
 
     /// The connection ended: the fate of what was sent on it is unknown.
-    pub(crate) fn disconnect(&mut self, reason: &AttemptError) {
+    pub(crate) fn disconnect(&mut self, reason: &AttemptError, now: Instant) {
+        self.probe_sent_at = None;
+        if self.health == Health::Silent {
+            self.health = Health::Failed { until: now + LEFT_RETRY_DELAY };
+        }
         if self.connection.take().is_some_and(|connection| connection.is_ready()) {
             self.failure = None;
         }
@@ -269,9 +367,10 @@ impl Lane {
         });
     }
 
-    /// No connection could be made: what waits for one is told why.
-    pub(crate) fn fail_queued(&mut self, reason: &AttemptError) {
+    /// No connection could be made, and none is tried until then: what waits for one is told why.
+    pub(crate) fn fail_queued(&mut self, reason: &AttemptError, until: Instant) {
         self.failure = Some(reason.clone());
+        self.health = Health::Failed { until };
         for id in self.queue.drain(..) {
             if let Some(call) = self.calls.get_mut(&id) {
                 call.progress = Progress::Over;
@@ -280,12 +379,18 @@ impl Lane {
         }
     }
 
+    /// The server goes, and others take over what it led: nothing new waits for it.
+    pub(crate) fn leave_for_others(&mut self, now: Instant) {
+        let reason = AttemptError::NotSent { reason: "the server is shutting down".to_owned() };
+        self.fail_queued(&reason, now + LEFT_RETRY_DELAY);
+    }
+
     /// Nobody sends any more: everything ends, and what comes is refused.
-    pub(crate) fn close(&mut self, reason: &str) {
+    pub(crate) fn close(&mut self, reason: &str, now: Instant) {
         self.closed = Some(reason.to_owned());
         let reason = AttemptError::NotSent { reason: reason.to_owned() };
-        self.disconnect(&reason);
-        self.fail_queued(&reason);
+        self.disconnect(&reason, now);
+        self.fail_queued(&reason, now);
     }
 
     fn answer(&mut self, id: RequestId, frame: &Frame<'_>, receipt: Option<Receipt>) {

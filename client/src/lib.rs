@@ -8,24 +8,33 @@
 
 #![forbid(unsafe_code)]
 
+mod batch;
 pub mod blocking;
+mod call;
 mod client;
 mod connection;
+mod directory;
 mod error;
 mod lane;
 mod map;
+mod node;
 mod options;
 mod random;
 mod request;
 mod retry;
+mod routes;
 mod scan;
+mod trail;
 mod transport;
 
-pub use client::{BatchOutcome, Client, WriteOptions};
+pub use batch::BatchOutcome;
+pub use client::{Client, WriteOptions};
 pub use corelode_net::body::{Durability, Receipt};
 pub use corelode_net::handshake::Secret;
-pub use corelode_net::table::{CoreStatus, Counter, Histograms, StageHistogram, Status, Topology};
-pub use corelode_net::{CoreIndex, ErrorCode, RetryClass, Role, slot_of};
+pub use corelode_net::table::{
+    CoreStatus, Counter, Histograms, NodeEntry, PartitionEntry, StageHistogram, Status, Topology,
+};
+pub use corelode_net::{CoreIndex, ErrorCode, NodeId, PartitionId, RetryClass, Role, slot_of};
 pub use error::{Error, Result};
 pub use options::{Options, UrlError};
 pub use request::{Found, Operation, Row};

@@ -1,25 +1,23 @@
-//! What the client knows of its cluster and the cluster's map, and whether that is old.
+//! What connections tell of the cluster and its map, beside answers: whose cluster it is, and whether the map that the client has is old.
 //!
-//! The map is fetched when it is first needed, by one call for all that wait, and again when an answer names a newer epoch, when a core
-//! refuses as the wrong one, and when the server was away, since it may have come back with another number of cores.
+//! The map itself, with the nodes that it names, is the business of the [`Directory`](crate::directory::Directory).
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use corelode_net::table::Topology;
 use corelode_net::{ClusterId, MapEpoch};
-use tokio::sync::Mutex;
 
-/// The map, as the connections and callers of one client share it.
+/// What the connections and callers of one client share.
 #[derive(Default)]
 pub(crate) struct Map {
     /// The cluster that the client speaks with, from its first handshake on.
     cluster: OnceLock<ClusterId>,
-    topology: RwLock<Option<Arc<Topology>>>,
     /// The newest epoch that an answer named since the map was fetched.
     newest_epoch: AtomicU32,
-    /// Held by whoever fetches the map.
-    pub(crate) fetching: Mutex<()>,
+    /// Something was met that the map did not tell: another one is to be fetched, and this one serves until then.
+    is_doubtful: AtomicBool,
+    /// Whether there is more than one node, so that one that says nothing is better left alone.
+    has_several_nodes: AtomicBool,
 }
 
 impl Map {
@@ -36,19 +34,12 @@ impl Map {
         }
     }
 
-    /// The map, unless it is known to be old.
-    pub(crate) fn current(&self) -> Option<Arc<Topology>> {
-        let topology = self.topology.read().expect("nobody panics while holding it");
-        let newest = self.newest_epoch.load(Ordering::Relaxed);
-        topology.as_ref().filter(|topology| topology.map_epoch.0 >= newest).cloned()
-    }
-
-    /// Takes in a map that the server just sent.
-    pub(crate) fn learn(&self, topology: Arc<Topology>) {
-        let mut known = self.topology.write().expect("nobody panics while holding it");
+    /// Takes note of a map that a server just sent.
+    pub(crate) fn learn(&self, epoch: MapEpoch, has_several_nodes: bool) {
         // The server's word of now, also where it was reset to an earlier epoch than answers named before.
-        self.newest_epoch.store(topology.map_epoch.0, Ordering::Relaxed);
-        *known = Some(topology);
+        self.newest_epoch.store(epoch.0, Ordering::Relaxed);
+        self.is_doubtful.store(false, Ordering::Relaxed);
+        self.has_several_nodes.store(has_several_nodes, Ordering::Relaxed);
     }
 
     /// Takes note of the epoch that an answer named.
@@ -58,8 +49,21 @@ impl Map {
         }
     }
 
-    /// Sees to it that the map is fetched before it is used again.
-    pub(crate) fn forget(&self) {
-        *self.topology.write().expect("nobody panics while holding it") = None;
+    /// Whether no answer has named a newer epoch.
+    pub(crate) fn is_newest(&self, epoch: MapEpoch) -> bool {
+        epoch.0 >= self.newest_epoch.load(Ordering::Relaxed)
+    }
+
+    /// The map may be old: a connection ended, or a node said so.
+    pub(crate) fn doubt(&self) {
+        self.is_doubtful.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.is_doubtful.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn has_several_nodes(&self) -> bool {
+        self.has_several_nodes.load(Ordering::Relaxed)
     }
 }

@@ -9,10 +9,11 @@ use corelode_net::handshake::{ClientConfig, Credentials, Features, Secret, Versi
 /// How a client connects and waits.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Addresses of one server, `HOST:PORT`, tried in order.
+    /// Seeds: addresses of nodes of one cluster, `HOST:PORT`.
     pub(crate) addresses: Vec<String>,
     pub(crate) connect_timeout: Duration,
     pub(crate) timeout: Duration,
+    pub(crate) attempt_timeout: Duration,
     pub(crate) handshake: ClientConfig,
 }
 
@@ -35,7 +36,7 @@ impl fmt::Display for UrlError {
 impl std::error::Error for UrlError {}
 
 impl Options {
-    /// A server by its URL: `corelode://HOST:PORT`, several addresses separated by commas.
+    /// A server or cluster by its URL: `corelode://HOST:PORT`, several nodes separated by commas. Any node that lives tells of the others.
     ///
     /// # Errors
     /// If the text is no such URL.
@@ -49,7 +50,7 @@ impl Options {
         if addresses.iter().all(is_address) { Ok(Self::from_addresses(addresses)) } else { Err(fail()) }
     }
 
-    /// A server by its addresses, `HOST:PORT`.
+    /// A server, or nodes of a cluster, by their addresses, `HOST:PORT`.
     #[must_use]
     pub fn from_addresses(addresses: Vec<String>) -> Self {
         let handshake = ClientConfig {
@@ -58,7 +59,13 @@ impl Options {
             client_name: concat!("corelode-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             credentials: None,
         };
-        Self { addresses, connect_timeout: Duration::from_secs(3), timeout: Duration::from_secs(5), handshake }
+        Self {
+            addresses,
+            connect_timeout: Duration::from_secs(3),
+            timeout: Duration::from_secs(5),
+            attempt_timeout: Duration::from_millis(500),
+            handshake,
+        }
     }
 
     /// How long an operation may take, retries included; 5 seconds unless chosen otherwise.
@@ -72,6 +79,14 @@ impl Options {
     #[must_use]
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long one node of several is waited for before another is asked: for a read, and for a write that could not be sent; 500 milliseconds unless
+    /// chosen otherwise, and twice as long with each attempt. A write that was sent is never sent to another node.
+    #[must_use]
+    pub fn with_attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = timeout;
         self
     }
 

@@ -65,6 +65,16 @@ impl Operation {
         }
     }
 
+    /// Whether carrying it out twice may differ from carrying it out once.
+    pub(crate) fn is_write(&self) -> bool {
+        !matches!(self, Self::Get { .. })
+    }
+
+    /// The bytes of its key and value.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.key().len() + if let Self::Put { value, .. } = self { value.len() } else { 0 }
+    }
+
     fn borrowed(&self) -> BatchOperation<'_> {
         match self {
             Self::Get { key } => BatchOperation::Get { key },
@@ -176,9 +186,7 @@ impl Request<'_> {
     pub(crate) fn is_write(&self) -> bool {
         match self {
             Self::Put { .. } | Self::Delete { .. } => true,
-            Self::Batch { operations, .. } => {
-                operations.iter().any(|operation| !matches!(operation, Operation::Get { .. }))
-            }
+            Self::Batch { operations, .. } => operations.iter().any(Operation::is_write),
             Self::WithReceipt(request) => request.is_write(),
             _ => false,
         }
@@ -321,9 +329,12 @@ fn page(frame: &Frame<'_>, keys_only: bool) -> Result<Page, AttemptError> {
 /// Reads an error out of `frame`.
 pub(crate) fn decode_error(frame: &Frame<'_>) -> AttemptError {
     match ErrorReply::decode(frame) {
-        Ok(error) => {
-            AttemptError::Server { code: error.error_code(), retry: error.retry, message: error.message.to_owned() }
-        }
+        Ok(error) => AttemptError::Server {
+            code: error.error_code(),
+            retry: error.retry,
+            message: error.message.to_owned(),
+            leader: error.leader.map(|leader| leader.node_id),
+        },
         Err(error) => AttemptError::Protocol { message: error.to_string() },
     }
 }

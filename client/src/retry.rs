@@ -1,4 +1,4 @@
-//! Whether to try again, and after how long: pure functions.
+//! Whether to try again, where, and after how long: pure functions.
 //!
 //! Until sessions exist a write is repeated only if it was surely not executed. A read may be repeated whatever happened.
 
@@ -10,6 +10,8 @@ use crate::error::AttemptError;
 
 const DELAY_FIRST: Duration = Duration::from_millis(2);
 const DELAY_MAX: Duration = Duration::from_millis(500);
+/// A partition without a leader has one again within a second or two, and nobody tells when.
+const DELAY_ELSEWHERE_MAX: Duration = Duration::from_millis(64);
 
 /// What to do after a failed attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,20 +22,33 @@ pub(crate) enum Decision {
     RetryWithin(Duration),
     /// The map is old: fetch the topology, then try again after a delay drawn below this one.
     RefreshAndRetryWithin(Duration),
+    /// Whoever was asked does not serve it: try another replica after a delay drawn below this one.
+    ElsewhereWithin(Duration),
+}
+
+/// The longest delay before another attempt, of number `attempt` from 0.
+pub(crate) fn delay(attempt: u32) -> Duration {
+    DELAY_FIRST.saturating_mul(1 << attempt.min(16)).min(DELAY_MAX)
 }
 
 /// Decides on attempt number `attempt`, from 0.
 pub(crate) fn decide(error: &AttemptError, is_write: bool, attempt: u32) -> Decision {
-    let delay = DELAY_FIRST.saturating_mul(1 << attempt.min(16)).min(DELAY_MAX);
+    let delay = delay(attempt);
+    let elsewhere = Decision::ElsewhereWithin(delay.min(DELAY_ELSEWHERE_MAX));
     match error {
-        AttemptError::NotSent { .. } => Decision::RetryWithin(delay),
-        AttemptError::Broken { .. } if !is_write => Decision::RetryWithin(delay),
+        AttemptError::NotSent { .. } | AttemptError::TimedOut { was_sent: false } => elsewhere,
+        AttemptError::Broken { .. } | AttemptError::TimedOut { was_sent: true } if !is_write => elsewhere,
         // The class binds more than what the code usually means.
         AttemptError::Server {
-            code: Some(ErrorCode::WrongCore | ErrorCode::StaleMap | ErrorCode::NotLeader),
+            code: Some(ErrorCode::WrongCore | ErrorCode::StaleMap),
             retry: RetryClass::Safe,
             ..
         } => Decision::RefreshAndRetryWithin(delay),
+        AttemptError::Server {
+            code: Some(ErrorCode::NotLeader | ErrorCode::ShuttingDown),
+            retry: RetryClass::Safe,
+            ..
+        } => elsewhere,
         // The deadline that passed is the caller's own.
         AttemptError::Server { code: Some(ErrorCode::DeadlineExceeded), .. } => Decision::GiveUp,
         // What is safe to repeat is the scan, from where it was, at another revision: its caller decides.
@@ -56,7 +71,7 @@ mod tests {
     use super::*;
 
     fn server(code: ErrorCode) -> AttemptError {
-        AttemptError::Server { code: Some(code), retry: code.retry_class(), message: String::new() }
+        AttemptError::Server { code: Some(code), retry: code.retry_class(), message: String::new(), leader: None }
     }
 
     #[test]
@@ -75,13 +90,13 @@ mod tests {
     #[test]
     fn a_read_is_repeated_after_a_broken_connection() {
         let error = AttemptError::Broken { reason: String::new() };
-        assert_eq!(decide(&error, false, 0), Decision::RetryWithin(DELAY_FIRST));
+        assert_eq!(decide(&error, false, 0), Decision::ElsewhereWithin(DELAY_FIRST));
     }
 
     #[test]
     fn delays_grow_to_a_bound_and_vary() {
-        let error = AttemptError::NotSent { reason: String::new() };
-        assert_eq!(decide(&error, true, 40), Decision::RetryWithin(DELAY_MAX));
+        assert_eq!(decide(&server(ErrorCode::Overloaded), true, 40), Decision::RetryWithin(DELAY_MAX));
+        assert_eq!(decide(&server(ErrorCode::NotLeader), true, 40), Decision::ElsewhereWithin(DELAY_ELSEWHERE_MAX));
         assert_eq!(jittered(DELAY_MAX, 0), DELAY_MAX / 2);
         assert_eq!(jittered(DELAY_MAX, u64::MAX), DELAY_MAX);
     }

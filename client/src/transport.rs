@@ -5,6 +5,7 @@
 //! back together.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error::AttemptError;
-use crate::lane::Lane;
+use crate::lane::{Health, Lane, Limits};
 use crate::map::Map;
 use crate::options::Options;
 use crate::random;
@@ -47,6 +48,9 @@ struct Handle {
 }
 
 struct Shared {
+    started: Instant,
+    /// The lane's [`Health`], to be looked at without its lock: until when nothing comes of a request, in milliseconds since the start.
+    in_trouble_until_ms: AtomicU64,
     lane: Mutex<Lane>,
     permits: Semaphore,
     /// There is something to send, or to connect for.
@@ -57,46 +61,50 @@ struct Shared {
 }
 
 impl Transport {
-    /// A transport to `core`, or to whichever core the server chooses. It ends when its last clone is dropped.
-    pub(crate) fn start(options: Options, core: Option<CoreIndex>, map: Arc<Map>) -> Self {
+    /// A transport to `core` of the node at `address`, or to whichever core the server chooses. It ends when its last clone is dropped.
+    pub(crate) fn start(options: Options, address: Arc<str>, core: Option<CoreIndex>, map: Arc<Map>) -> Self {
         let shared = Arc::new(Shared {
+            started: Instant::now(),
+            in_trouble_until_ms: AtomicU64::new(0),
             lane: Mutex::new(Lane::new(Instant::now(), options.connect_timeout)),
             permits: Semaphore::new(CALLS_MAX),
             has_news: Notify::new(),
             has_calls: Notify::new(),
             is_closed: Notify::new(),
         });
-        tokio::spawn(run(Task { shared: Arc::clone(&shared), options, core, map }));
+        tokio::spawn(run(Task { shared: Arc::clone(&shared), options, address, core, map }));
         Self { handle: Arc::new(Handle { shared }) }
     }
 
-    /// Sends a request and waits for its answer until its deadline.
+    /// Sends a request and waits for its answer: until its deadline if it is a write that was sent, else as long as there is patience.
     pub(crate) async fn call(
         &self,
         request: Request<'_>,
         map_epoch: MapEpoch,
-        deadline: Instant,
+        limits: Limits,
     ) -> Result<Reply, AttemptError> {
         let shared = &*self.handle.shared;
         let _permit = match shared.permits.try_acquire() {
             Ok(permit) => permit,
-            Err(_) => match timeout_at(deadline, shared.permits.acquire()).await {
+            Err(_) => match timeout_at(limits.patience, shared.permits.acquire()).await {
                 Ok(permit) => permit.expect("the semaphore is never closed"),
                 Err(_) => return Err(AttemptError::TimedOut { was_sent: false }),
             },
         };
         let now = Instant::now();
-        if now >= deadline {
+        if now >= limits.patience {
             return Err(AttemptError::TimedOut { was_sent: false });
         }
-        let id = shared.submit(&request, map_epoch, deadline, now);
-        // The lane has an outcome by the deadline, whatever happens.
+        let id = shared.submit(&request, map_epoch, limits, now);
+        // The lane has an outcome in time, whatever happens.
         Answer { shared, id: Some(id) }.await
     }
 
-    /// What the last try to connect met, if it failed.
-    pub(crate) fn failure(&self) -> Option<AttemptError> {
-        self.handle.shared.with(|lane| lane.failure())
+    /// Whether nothing comes of a request now: the last try to connect failed a moment ago, or the server is silent.
+    pub(crate) fn is_in_trouble(&self) -> bool {
+        let Shared { started, in_trouble_until_ms, .. } = &*self.handle.shared;
+        let until_ms = in_trouble_until_ms.load(Ordering::Relaxed);
+        until_ms != 0 && until_ms > milliseconds(started.elapsed())
     }
 }
 
@@ -139,7 +147,13 @@ impl Shared {
     fn with<R>(&self, work: impl FnOnce(&mut Lane) -> R) -> R {
         let mut lane = self.lane.lock().expect("nobody panics while holding it");
         let result = work(&mut lane);
-        let woken = lane.take_woken();
+        let (woken, health) = (lane.take_woken(), lane.health());
+        let in_trouble_until_ms = match health {
+            Health::Well => 0,
+            Health::Silent => u64::MAX,
+            Health::Failed { until } => milliseconds(until.saturating_duration_since(self.started)),
+        };
+        self.in_trouble_until_ms.store(in_trouble_until_ms, Ordering::Relaxed);
         drop(lane);
         for waker in woken {
             waker.wake();
@@ -147,9 +161,9 @@ impl Shared {
         result
     }
 
-    fn submit(&self, request: &Request<'_>, map_epoch: MapEpoch, deadline: Instant, now: Instant) -> RequestId {
+    fn submit(&self, request: &Request<'_>, map_epoch: MapEpoch, limits: Limits, now: Instant) -> RequestId {
         let (was_idle, (id, is_news)) =
-            self.with(|lane| (lane.is_idle(), lane.submit(request, map_epoch, deadline, now)));
+            self.with(|lane| (lane.is_idle(), lane.submit(request, map_epoch, limits, now)));
         if was_idle {
             self.has_calls.notify_one();
         }
@@ -164,6 +178,7 @@ impl Shared {
 struct Task {
     shared: Arc<Shared>,
     options: Options,
+    address: Arc<str>,
     core: Option<CoreIndex>,
     map: Arc<Map>,
 }
@@ -171,7 +186,7 @@ struct Task {
 impl Drop for Task {
     /// However the task ends, also with its runtime: nobody waits for it in vain.
     fn drop(&mut self) {
-        self.shared.with(|lane| lane.close("the client is closed"));
+        self.shared.with(|lane| lane.close("the client is closed", Instant::now()));
     }
 }
 
@@ -187,13 +202,13 @@ impl Task {
     /// Keeps a connection while there is anything to send.
     async fn serve(&self) {
         let mut failures = 0_u32;
+        let mut retry_at = None;
         loop {
             while !self.shared.with(|lane| lane.has_queued()) {
                 self.shared.has_news.notified().await;
             }
-            if failures > 0 {
-                let delay = RECONNECT_DELAY_FIRST.saturating_mul(1 << failures.min(16)).min(RECONNECT_DELAY_MAX);
-                sleep(jittered(delay, random::number())).await;
+            if let Some(retry_at) = retry_at.take() {
+                sleep_until(Some(retry_at)).await;
             }
             let failed = match self.connect().await {
                 Ok(stream) => self.serve_connection(stream).await,
@@ -203,7 +218,10 @@ impl Task {
                 Ok(()) => failures = 0,
                 Err(reason) => {
                     failures += 1;
-                    self.shared.with(|lane| lane.fail_queued(&reason));
+                    let delay = RECONNECT_DELAY_FIRST.saturating_mul(1 << failures.min(16)).min(RECONNECT_DELAY_MAX);
+                    let until = Instant::now() + jittered(delay, random::number());
+                    retry_at = Some(until);
+                    self.shared.with(|lane| lane.fail_queued(&reason, until));
                 }
             }
         }
@@ -216,31 +234,30 @@ impl Task {
                 self.shared.has_calls.notified().await;
             }
             sleep(EXPIRY_INTERVAL).await;
-            let is_dead = self.shared.with(|lane| {
-                lane.expire(Instant::now());
-                lane.is_dead
+            let probes = self.map.has_several_nodes();
+            let is_news = self.shared.with(|lane| {
+                let now = Instant::now();
+                lane.expire(now);
+                probes && lane.probe(now) || lane.is_dead
             });
-            if is_dead {
+            if is_news {
                 self.shared.has_news.notify_one();
             }
         }
     }
 
     async fn connect(&self) -> Result<TcpStream, AttemptError> {
-        let mut reason = "no address was given".to_owned();
-        for address in &self.options.addresses {
-            let until = Instant::now() + self.options.connect_timeout;
-            match timeout_at(until, TcpStream::connect(address.as_str())).await {
-                Ok(Ok(stream)) => {
-                    // Without it small requests wait for acknowledgements; the connection works either way.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(stream);
-                }
-                Ok(Err(error)) => reason = format!("{address}: {error}"),
-                Err(_) => reason = format!("{address}: no connection in time"),
+        let until = Instant::now() + self.options.connect_timeout;
+        let not_sent = |reason: String| AttemptError::NotSent { reason };
+        match timeout_at(until, TcpStream::connect(&*self.address)).await {
+            Ok(Ok(stream)) => {
+                // Without it small requests wait for acknowledgements; the connection works either way.
+                let _ = stream.set_nodelay(true);
+                Ok(stream)
             }
+            Ok(Err(error)) => Err(not_sent(error.to_string())),
+            Err(_) => Err(not_sent("no connection in time".to_owned())),
         }
-        Err(AttemptError::NotSent { reason })
     }
 
     /// Has a connection from its handshake to its end; an error if it was never ready.
@@ -250,12 +267,12 @@ impl Task {
         self.shared.with(|lane| lane.connect(config, self.core, map, random::bytes(), Instant::now()));
         let mut was_ready = false;
         let reason = self.drive(stream, &mut was_ready).await;
-        self.shared.with(|lane| lane.disconnect(&reason));
+        self.shared.with(|lane| lane.disconnect(&reason, Instant::now()));
         if !was_ready {
             return Err(reason);
         }
         // A server that was away may come back with another number of cores, which its map's epoch does not tell.
-        self.map.forget();
+        self.map.doubt();
         Ok(())
     }
 
@@ -291,6 +308,9 @@ impl Task {
                     return not_sent("the server is shutting down");
                 }
                 until = until.or_else(|| Some(Instant::now() + grace));
+                if self.map.has_several_nodes() {
+                    self.shared.with(|lane| lane.leave_for_others(Instant::now()));
+                }
             }
             if let Err(error) = unsent.write(&outgoing) {
                 return not_sent(&error.to_string());
@@ -374,6 +394,10 @@ impl Unsent {
         }
         Ok(())
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

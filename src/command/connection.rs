@@ -21,16 +21,14 @@ pub(crate) struct ConnectionArguments {
 }
 
 impl ConnectionArguments {
-    /// A client of the server at `url`.
+    /// A client of the server or cluster at `url`.
     ///
     /// # Errors
     ///
     /// A sentence for the user, if the secret cannot be read.
     pub(crate) fn client(&self, url: &ServerUrl) -> Result<Client, Failure> {
-        let ServerUrl { host, port } = url;
-        let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let timeout = Duration::from_millis(u64::from(self.timeout_ms.get()));
-        let mut options = Options::from_addresses(vec![address]).with_timeout(timeout).with_name("corelode-cli");
+        let mut options = Options::from_addresses(url.addresses()).with_timeout(timeout).with_name("corelode-cli");
         if let Some(path) = &self.secret_file {
             let usage = |message: String| Failure { exit: Exit::Usage, message };
             let bytes =

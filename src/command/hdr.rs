@@ -7,7 +7,7 @@ use corelode_bench::report::{
     histogram::Latencies,
     model::{CoreStages, RESIDENCY, STAGES, ServerStages},
 };
-use corelode_client::blocking::Client;
+use corelode_client::{NodeId, blocking::Client};
 
 use super::{
     connection::{ConnectionArguments, Failure},
@@ -25,6 +25,10 @@ pub(crate) struct Arguments {
     /// Only this operation: get, put, delete, batch or scan
     #[arg(long, value_name = "NAME")]
     pub(crate) operation: Option<String>,
+
+    /// The node of a cluster [default: one that answers]
+    #[arg(long, value_name = "N")]
+    pub(crate) node: Option<u64>,
 
     /// Each core by itself, beside the total
     #[arg(long)]
@@ -54,10 +58,10 @@ pub(crate) enum Form {
 /// Shows the stages.
 pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failure> {
     let client = arguments.connection.client(url)?;
-    let mut stages = fetch(&client)?;
+    let mut stages = fetch(&client, arguments.node)?;
     if let Some(seconds) = arguments.seconds {
         thread::sleep(Duration::from_secs(seconds.get()));
-        stages = fetch(&client)?.since(&stages);
+        stages = fetch(&client, arguments.node)?.since(&stages);
     }
     if let Some(operation) = &arguments.operation {
         stages.cores.iter_mut().for_each(|core| core.operations.retain(|name, _| name == operation));
@@ -69,14 +73,16 @@ pub(crate) fn run(arguments: &Arguments, url: &ServerUrl) -> Result<Exit, Failur
     show::bytes(text.as_bytes()).map(|()| Exit::Done).map_err(|error| Failure::file("standard output".as_ref(), &error))
 }
 
-/// The stages of all cores, since their start.
-fn fetch(client: &Client) -> Result<ServerStages, Failure> {
+/// The stages of all cores of a node, since their start. Nodes of a cluster have the same number of cores.
+fn fetch(client: &Client, node: Option<u64>) -> Result<ServerStages, Failure> {
     let mut stages = ServerStages::default();
-    for entry in &client.fetch_topology()?.cores {
+    let topology = client.fetch_topology()?;
+    let node = node.map_or(topology.node_id, NodeId);
+    for entry in &topology.cores {
         let mut core = CoreStages { core: entry.core.0, ..CoreStages::default() };
-        for operation in client.histograms(entry.core, "")?.operations {
+        for operation in client.histograms(node, entry.core, "")?.operations {
             let mut found = BTreeMap::new();
-            for stage in client.histograms(entry.core, &operation)?.stages {
+            for stage in client.histograms(node, entry.core, &operation)?.stages {
                 let latencies = Latencies::from_v2(&stage.v2);
                 let latencies = latencies.map_err(|message| Failure { exit: Exit::Refused, message })?;
                 found.insert(stage.stage, latencies);

@@ -21,6 +21,7 @@ pub struct Cluster {
     clients: [Client; 3],
     cores: u16,
     partitions: u16,
+    is_tiny: bool,
 }
 
 impl Cluster {
@@ -30,6 +31,15 @@ impl Cluster {
     /// If a node does not come to serve.
     #[must_use]
     pub fn start(directory: &Path, cores: u16, partitions: u16) -> Self {
+        Self::start_with_stores(directory, cores, partitions, true)
+    }
+
+    /// As [`start`](Self::start), with stores of the usual size rather than tiny ones, if that is said.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with_stores(directory: &Path, cores: u16, partitions: u16, is_tiny: bool) -> Self {
         let process = std::process::id();
         let [_, _, high, low] = process.to_be_bytes();
         let address = |node: u8| SocketAddr::from((Ipv4Addr::new(127, 64 + node, high, low.clamp(1, 254)), PORT));
@@ -45,6 +55,7 @@ impl Cluster {
             clients: addresses.map(client),
             cores,
             partitions,
+            is_tiny,
         };
         (0..3).for_each(|node| cluster.restart(node));
         cluster
@@ -70,7 +81,7 @@ impl Cluster {
             data_directory: self.data_directory(node),
             cores: self.cores,
             partitions: self.partitions,
-            is_tiny: true,
+            is_tiny: self.is_tiny,
             is_without_ring: false,
         };
         let log = self.directory.join(format!("{}.log", node + 1));
@@ -99,6 +110,43 @@ impl Cluster {
     /// If it had ended by itself.
     pub fn kill(&mut self, node: usize) {
         let _ = self.servers[node].take().expect("the node runs").kill();
+    }
+
+    /// Stops a node in the midst of whatever it does, until it [goes on](Self::resume). Its connections stay.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn pause(&self, node: usize) {
+        self.signal(node, "-STOP");
+    }
+
+    /// Lets a node go on.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn resume(&self, node: usize) {
+        self.signal(node, "-CONT");
+    }
+
+    fn signal(&self, node: usize, signal: &str) {
+        let process = self.server(node).process_id().to_string();
+        let sent = std::process::Command::new("kill").args([signal, &process]).status();
+        assert!(sent.expect("kill exists").success(), "node {} runs", node + 1);
+    }
+
+    /// Asks a node to stop, and starts it again once it has.
+    ///
+    /// # Panics
+    /// If it does not stop in order, or does not come to serve.
+    pub fn stop_and_restart(&mut self, node: usize) {
+        self.servers[node].take().expect("the node runs").terminate();
+        self.restart(node);
+    }
+
+    /// The addresses of all nodes, whether or not they run.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.addresses.iter().map(ToString::to_string).collect()
     }
 
     /// Asks all nodes to stop, one after the other; each must end in order.

@@ -38,6 +38,8 @@ pub(crate) struct Replication {
     ticks: BTreeSet<(Time, PartitionId)>,
     pub(crate) links: BTreeMap<NodeId, Link>,
     pub(crate) leaders: Leaders,
+    /// Until when partitions that are handed over at the end are waited for.
+    pub(crate) hand_over_until: Option<Time>,
     pub(crate) lending: Lending,
     pub(crate) receiving: Receiving,
     pub(crate) counters: ReplicationCounters,
@@ -66,6 +68,7 @@ impl Replication {
             ticks: BTreeSet::new(),
             links,
             leaders: Leaders::default(),
+            hand_over_until: None,
             lending: Lending::new(cluster.transfer_bytes_per_second),
             receiving: Receiving::default(),
             groups,

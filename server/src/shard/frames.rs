@@ -197,12 +197,12 @@ impl<E: Environment> Shard<E> {
         })
     }
 
-    /// Tells every client that the server goes.
+    /// Tells every client that the server goes. Other nodes see it by themselves, and what is under way here ends by what they say.
     pub(super) fn say_goodbye(&mut self) {
         let keys: Vec<_> = self.connections.keys().collect();
         for key in keys {
             let connection = self.connections.get_mut(key).expect("listed just now");
-            if matches!(connection.stage, Stage::Open) {
+            if matches!(connection.stage, Stage::Open) && !connection.is_of_node() {
                 let (notice, map_epoch) = (GoAway::shutting_down(GOODBYE_GRACE_MS), self.config.map_epoch);
                 self.append_output(ConnectionId(key), |tables, output| notice.encode(map_epoch, tables, output));
             }

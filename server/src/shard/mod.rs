@@ -488,6 +488,7 @@ impl<E: Environment> Shard<E> {
     /// Stops taking requests: clients are told to go, what is under way is finished.
     pub fn begin_shutdown(&mut self) {
         self.is_draining = true;
+        self.hand_over();
         self.say_goodbye();
     }
 
@@ -501,6 +502,7 @@ impl<E: Environment> Shard<E> {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         !self.has_waiting()
+            && !self.is_handing_over()
             && self.forwarded.is_empty()
             && self.statuses.is_empty()
             && self.histogram_requests.is_empty()

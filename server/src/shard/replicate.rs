@@ -344,6 +344,34 @@ impl<E: Environment> Shard<E> {
         }
     }
 
+    /// Hands the partitions that this core leads to their most advanced followers, so that its end costs no election.
+    pub(super) fn hand_over(&mut self) {
+        let Some(mut replication) = self.replication.take() else { return };
+        let now = self.raft_now();
+        let led: Vec<_> =
+            replication.groups.values().filter(|group| group.is_leading()).map(|group| group.partition).collect();
+        for partition in led {
+            let group = replication.groups.get_mut(&partition).expect("listed just now");
+            let is_alive = |node: &NodeId| replication.links.get(node).is_some_and(|link| link.is_alive);
+            let alive = group.raft.followers().filter(|(node, _)| is_alive(node));
+            let Some((to, _)) = alive.max_by_key(|(_, progress)| progress.matched()) else { continue };
+            // What cannot be handed over goes by an election.
+            let _ = group.step(&mut self.store, now, self.now.wall_ms, Input::Transfer { to });
+            replication.activate(partition);
+        }
+        replication.hand_over_until = Some(now.after(replication.cluster.election_timeout));
+        self.replication = Some(replication);
+    }
+
+    /// Whether partitions are on their way to other leaders. They are not waited for longer than an election would take.
+    pub(super) fn is_handing_over(&self) -> bool {
+        self.replication.as_ref().is_some_and(|replication| {
+            let has_time = replication.hand_over_until.is_some_and(|until| self.raft_now() < until);
+            let is_anybody_there = || replication.links.values().any(|link| link.is_alive);
+            has_time && is_anybody_there() && replication.groups.values().any(Group::is_leading)
+        })
+    }
+
     /// Tells the other cores whose leaders changed. One whose messages wait hears it later.
     fn tell_leaders(&mut self, replication: &mut Replication) {
         for core in self.other_cores() {
