@@ -57,6 +57,7 @@ pub(crate) struct FakeServer {
     pub(crate) limits: Limits,
     pub(crate) versions: VersionRange,
     pub(crate) cluster: ClusterId,
+    node_id: NodeId,
 }
 
 impl FakeServer {
@@ -64,9 +65,14 @@ impl FakeServer {
     pub(crate) fn run(script: impl FnOnce(&mut FakeServer) + Send + 'static) -> Running {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let mut server =
-            Self { listener, limits: Limits::default(), versions: VersionRange::CURRENT, cluster: ClusterId([1; 16]) };
+        let mut server = Self::behind(listener, NodeId(1));
         Running { address, script: std::thread::spawn(move || script(&mut server)) }
+    }
+
+    /// A node behind a port.
+    pub(crate) fn behind(listener: TcpListener, node_id: NodeId) -> Self {
+        let (limits, versions) = (Limits::default(), VersionRange::CURRENT);
+        Self { listener, limits, versions, cluster: ClusterId([1; 16]), node_id }
     }
 
     /// The client's next connection, with nothing said yet.
@@ -134,7 +140,7 @@ impl Peer {
             features: Features::NONE,
             server_version: "fake".to_owned(),
             cluster_id: server.cluster,
-            node_id: NodeId(1),
+            node_id: server.node_id,
             core: CoreIndex(0),
             core_count: 2,
             map_epoch: self.map_epoch,
@@ -158,6 +164,19 @@ impl Peer {
                 return request;
             }
             assert!(self.receive(), "a request comes, not the end of the connection");
+        }
+    }
+
+    /// The next request; `None` at the end of the connection.
+    pub(crate) fn request_or_close(&mut self) -> Option<Request> {
+        self.socket.set_read_timeout(None).unwrap();
+        loop {
+            if let Some(request) = self.arrived() {
+                return Some(request);
+            }
+            if !self.receive() {
+                return None;
+            }
         }
     }
 
@@ -255,6 +274,12 @@ impl Peer {
         self
     }
 
+    /// Answers with a map of the caller's.
+    pub(crate) fn send_topology(&mut self, request: &Request, topology: &Topology) {
+        topology.encode(self.head(request), &mut self.tables, &mut self.out);
+        self.send();
+    }
+
     /// Refuses with a code and its own retry class.
     pub(crate) fn refuse(&mut self, request: &Request, code: ErrorCode) -> &mut Self {
         self.refuse_as(request, code, code.retry_class())
@@ -262,8 +287,12 @@ impl Peer {
 
     /// Refuses with a code and a retry class that this case has.
     pub(crate) fn refuse_as(&mut self, request: &Request, code: ErrorCode, retry: RetryClass) -> &mut Self {
-        let head = self.head(request);
-        ErrorReply { retry, ..ErrorReply::new(code) }.encode(head, &mut self.tables, &mut self.out);
+        self.refuse_with(request, &ErrorReply { retry, ..ErrorReply::new(code) })
+    }
+
+    /// Refuses with an error of the caller's.
+    pub(crate) fn refuse_with(&mut self, request: &Request, error: &ErrorReply<'_>) -> &mut Self {
+        error.encode(self.head(request), &mut self.tables, &mut self.out);
         self
     }
 

@@ -4,7 +4,9 @@
 
 mod breaks;
 mod damage;
+mod fake_cluster;
 mod fake_server;
+mod leaders;
 mod moves;
 mod refusals;
 mod replies;
