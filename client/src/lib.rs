@@ -32,7 +32,8 @@ pub use client::{Client, WriteOptions};
 pub use corelode_net::body::{Durability, Receipt};
 pub use corelode_net::handshake::Secret;
 pub use corelode_net::table::{
-    CoreStatus, Counter, Histograms, NodeEntry, PartitionEntry, StageHistogram, Status, Topology,
+    CoreStatus, Counter, FollowerState, FollowerStatus, Histograms, NodeEntry, PartitionEntry, ReplicaStatus,
+    StageHistogram, Status, Topology,
 };
 pub use corelode_net::{CoreIndex, ErrorCode, NodeId, PartitionId, RetryClass, Role, slot_of};
 pub use error::{Error, Result};

@@ -28,6 +28,8 @@ pub const CORE_COUNT_MAX: usize = 1024;
 pub const PARTITION_COUNT_MAX: usize = 16_384;
 /// The most counters a status may report for one core.
 pub const COUNTER_COUNT_MAX: usize = 512;
+/// The most replicas, and the most followers, that a node may report in a status; it leaves out what is beyond.
+pub const REPLICA_STATUS_COUNT_MAX: usize = 8192;
 /// The most operations, and the most stages of one, that a core may report histograms of.
 pub const HISTOGRAM_COUNT_MAX: usize = 64;
 /// The longest payload of an entry between replicas, bytes: a PUT of the largest key and value, and what surrounds them.
@@ -44,6 +46,8 @@ pub const MEMBERS_LENGTH_MAX: usize = 64 * 1024;
 pub const SECRET_LENGTH_MIN: usize = 16;
 
 const _: () = assert!(BODY_SIZE_BYTES_MAX <= u32::MAX as usize);
+// The replicas and followers of a status leave half of the body for counters.
+const _: () = assert!(2 * REPLICA_STATUS_COUNT_MAX * 32 <= BODY_SIZE_BYTES_MAX / 2);
 // The largest PUT and the largest GET reply fit: fixed part (at most 64 bytes with a session), key, value.
 const _: () = assert!(64 + KEY_LENGTH_MAX + VALUE_LENGTH_MAX <= BODY_SIZE_BYTES_MAX);
 // A batch of the most items, each a shortest key, fits; so does its reply without values.

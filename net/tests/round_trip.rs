@@ -227,6 +227,9 @@ fn tables_read_back() {
         common::status().encode(reply_to(Opcode::Status, 0), tables, &mut out);
         with_frame(&out, |frame| assert_eq!(Status::decode(frame), Ok(common::status())));
         out.clear();
+        common::replicated_status().encode(reply_to(Opcode::Status, 0), tables, &mut out);
+        with_frame(&out, |frame| assert_eq!(Status::decode(frame), Ok(common::replicated_status())));
+        out.clear();
         let request = HistogramsRequest { core: CoreIndex(9), operation: "scan" };
         request.encode(HEAD, tables, &mut out);
         with_frame(&out, |frame| assert_eq!(HistogramsRequest::decode(frame), Ok(request)));

@@ -6,7 +6,7 @@ use corelode_engine::env::Environment;
 use corelode_engine::ids::PartitionId;
 use corelode_engine::job::JobDone;
 use corelode_net::handshake::Features;
-use corelode_net::table::Histograms;
+use corelode_net::table::{CoreStatus, Histograms};
 use corelode_net::{ReplyHead, Role};
 
 use crate::replication::leaders::Told;
@@ -47,10 +47,8 @@ pub enum Message<E: Environment> {
     StatusResult {
         /// Which request this answers.
         token: ForwardToken,
-        /// The core.
-        core: Core,
-        /// Names and values.
-        counters: Vec<(&'static str, u64)>,
+        /// What the core says of itself.
+        status: Box<CoreStatus>,
     },
     /// The histograms of this core are wanted.
     HistogramsRequest {

@@ -1,4 +1,4 @@
-//! The client against three nodes as processes: it finds leaders, and finds them again when nodes are killed, stopped and restarted under load.
+//! The client, and the command line, against three nodes as processes: it finds leaders, and finds them again when nodes are killed, stopped and restarted under load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -202,5 +202,37 @@ fn batches_scans_and_local_reads_reach_all_partitions_with_a_node_down() {
         assert!(scan.next().is_none());
         cluster.restart(victim);
     }
+    cluster.terminate();
+}
+
+/// What the command line says, as standard output and standard error.
+fn corelode(servers: &[String], arguments: &[&str]) -> (String, String) {
+    let mut command = std::process::Command::new(corelode_tests::server::program());
+    let output = command.args(["--server", &servers.join(",")]).args(arguments).output().expect("the program starts");
+    let text = |bytes| String::from_utf8(bytes).expect("it speaks UTF-8");
+    (text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_command_line_shows_a_cluster_with_a_node_down() {
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let mut cluster = start(scratch.path());
+    let servers = cluster.addresses();
+    cluster.put(b"key", b"value");
+    cluster.kill(1);
+    assert_eq!(cluster.get(b"key"), Some(b"value".to_vec()));
+    let (status, _) = corelode(&servers, &["status"]);
+    for (node, address) in servers.iter().enumerate() {
+        let line = status.lines().find(|line| line.contains(address)).expect("each node has a line");
+        assert_eq!(line.contains("unreachable"), node == 1, "{line}");
+    }
+    let (json, _) = corelode(&servers, &["status", "--output", "json"]);
+    assert_eq!(json.matches("\"reachable\":true").count(), 2, "{json}");
+    assert_eq!(json.matches("\"first_slot\"").count(), usize::from(PARTITIONS), "{json}");
+    assert_eq!(corelode(&servers, &["get", "key"]).0, "value");
+    // Who was asked in vain is named.
+    let nobody = ["127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned()];
+    let (_, error) = corelode(&nobody, &["get", "key", "--timeout-ms", "300"]);
+    assert!(nobody.iter().all(|address| error.contains(address)), "{error}");
     cluster.terminate();
 }

@@ -23,6 +23,6 @@ pub use go_away::GoAway;
 pub use histograms::{Histograms, HistogramsRequest, StageHistogram};
 pub(crate) use scan::ScanEndTable;
 pub use scan::{ScanRelease, ScanRequest};
-pub use status::{CoreStatus, Counter, Status};
+pub use status::{CoreStatus, Counter, FollowerState, FollowerStatus, ReplicaStatus, Status};
 pub use topology::{CoreEntry, NodeEntry, PartitionEntry, Topology};
 pub use welcome::{Limits, Welcome};

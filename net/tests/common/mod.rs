@@ -18,9 +18,10 @@ use corelode_net::peer::{
     PeerTransferPart, PeerTransferReply, PeerTurn, PeerTurnWriter, PeerVoteKind, PeerVoteReply, PeerVoteRequest,
 };
 use corelode_net::table::{
-    Bind, BindReply, CoreEntry, CoreStatus, Counter, ErrorReply, GoAway, Histograms, HistogramsRequest, LeaderHint,
-    Limits, NodeEntry, PartitionEntry, ScanRelease, ScanRequest, StageHistogram, Status, TableBuilder, Topology,
-    counters, encode_empty_reply, encode_ping, encode_status_request, encode_topology_request,
+    Bind, BindReply, CoreEntry, CoreStatus, Counter, ErrorReply, FollowerState, FollowerStatus, GoAway, Histograms,
+    HistogramsRequest, LeaderHint, Limits, NodeEntry, PartitionEntry, ReplicaStatus, ScanRelease, ScanRequest,
+    StageHistogram, Status, TableBuilder, Topology, counters, encode_empty_reply, encode_ping, encode_status_request,
+    encode_topology_request,
 };
 use corelode_net::{
     BootId, ClusterId, CoreIndex, ErrorCode, Frame, FrameReader, Incarnation, LogIndex, LogPosition, MapEpoch, NodeId,
@@ -138,14 +139,32 @@ pub fn status() -> Status {
             Counter { name: counters::CONNECTIONS.to_owned(), value: 2 },
             Counter { name: counters::REQUESTS_TOTAL.to_owned(), value: u64::MAX / 4 },
         ],
+        replicas: Vec::new(),
+        followers: Vec::new(),
     };
     Status {
         server_version: "0.1.0".to_owned(),
         uptime_ms: 12_345,
         cluster_id: CLUSTER,
         node_id: NodeId(3),
+        incarnation: 0,
         cores: vec![core(0), core(1)],
     }
+}
+
+/// The status of a node that replicates: it leads one partition and follows in another.
+pub fn replicated_status() -> Status {
+    let replica = |partition, leader| ReplicaStatus { partition, leader, last_index: 90, committed_index: 88 };
+    let follower = |node_id, matched_index, state| {
+        let partition = PartitionId(0);
+        FollowerStatus { partition, node_id: NodeId(node_id), matched_index, state }
+    };
+    let mut status = status();
+    status.incarnation = 0x0123_4567_89AB_CDEF;
+    status.cores[0].replicas = vec![replica(PartitionId(0), Some(NodeId(3))), replica(PartitionId(2), None)];
+    status.cores[0].followers =
+        vec![follower(1, 88, FollowerState::Replicate), follower(2, 5, FollowerState::Snapshot)];
+    status
 }
 
 pub fn histograms() -> Histograms {
@@ -320,6 +339,9 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     });
     add("STATUS", &mut |out| encode_status_request(HEAD, out));
     add("STATUS reply", &mut |out| status().encode(reply_to(Opcode::Status, 0), tables, out));
+    add("STATUS reply of a replicating server", &mut |out| {
+        replicated_status().encode(reply_to(Opcode::Status, 0), tables, out);
+    });
     add("HISTOGRAMS", &mut |out| HistogramsRequest { core: CoreIndex(1), operation: "get" }.encode(HEAD, tables, out));
     add("HISTOGRAMS reply", &mut |out| histograms().encode(reply_to(Opcode::Histograms, 0), tables, out));
     add("error of a SCAN", &mut |out| error_reply().encode(reply_to(Opcode::Scan, 5), tables, out));

@@ -454,10 +454,10 @@ impl<E: Environment> Shard<E> {
             }
             Message::Adopt(adopted) => return Ok(Some(adopted)),
             Message::StatusRequest { from, token } => {
-                let (core, counters) = (self.config.core, self.status());
-                self.send(from, Message::StatusResult { token, core, counters });
+                let status = Box::new(self.core_status());
+                self.send(from, Message::StatusResult { token, status });
             }
-            Message::StatusResult { token, core, counters } => self.status_arrived(token, core, counters),
+            Message::StatusResult { token, status } => self.status_arrived(token, *status),
             Message::HistogramsRequest { from, token, operation } => {
                 let histograms = Box::new(self.histograms(&operation));
                 self.send(from, Message::HistogramsResult { token, histograms });

@@ -1,13 +1,17 @@
 //! TOPOLOGY, STATUS and HISTOGRAMS: what a node tells about itself.
 
 use corelode_engine::env::Environment;
+use corelode_net::limits::REPLICA_STATUS_COUNT_MAX;
 use corelode_net::table::{
-    CoreEntry, CoreStatus, Counter, Histograms, NodeEntry, PartitionEntry, Status, Topology, counters as names,
+    CoreEntry, CoreStatus, Counter, FollowerState, FollowerStatus, Histograms, NodeEntry, PartitionEntry,
+    ReplicaStatus, Status, Topology, counters as names,
 };
 use corelode_net::{CoreIndex, NodeId, PartitionId, Slot};
+use corelode_raft::{Progress, ReplicationState};
 
 use super::{ClientReply, Core, ForwardToken, Shard};
 use crate::message::Message;
+use crate::replication::group::Group;
 
 /// A STATUS that gathers the counters of all cores.
 pub(super) struct StatusGathering {
@@ -77,25 +81,26 @@ impl<E: Environment> Shard<E> {
         for core in self.other_cores() {
             self.send(core, Message::StatusRequest { from: own, token });
         }
-        let counters = self.status();
-        self.status_arrived(token, own, counters);
+        let status = self.core_status();
+        self.status_arrived(token, status);
     }
 
-    pub(super) fn status_arrived(&mut self, token: ForwardToken, core: Core, counters: Vec<(&'static str, u64)>) {
+    pub(super) fn status_arrived(&mut self, token: ForwardToken, status: CoreStatus) {
         let Some(gathering) = self.statuses.get_mut(&token) else { return };
-        let counters = counters.into_iter().map(|(name, value)| Counter { name: name.to_owned(), value }).collect();
-        gathering.cores.push(CoreStatus { core: CoreIndex(core.0), counters });
+        gathering.cores.push(status);
         gathering.missing -= 1;
         if gathering.missing > 0 {
             return;
         }
         let mut gathering = self.statuses.remove(&token).expect("looked up above");
         gathering.cores.sort_by_key(|core| core.core);
+        leave_out_what_finds_no_room(&mut gathering.cores);
         let status = Status {
             server_version: self.config.handshake.server_version.clone(),
             uptime_ms: self.now.monotonic_ms - self.started_ms,
             cluster_id: self.config.handshake.cluster_id,
             node_id: self.config.handshake.node_id,
+            incarnation: self.config.incarnation,
             cores: gathering.cores,
         };
         let client = gathering.client;
@@ -126,6 +131,38 @@ impl<E: Environment> Shard<E> {
             core: CoreIndex(self.config.core.0),
             operations: self.stages.operations().map(str::to_owned).collect(),
             stages: self.stages.export(operation),
+        }
+    }
+
+    /// What this core says of itself.
+    pub(super) fn core_status(&self) -> CoreStatus {
+        let counters = self.status().into_iter();
+        let groups = || self.replication.iter().flat_map(|replication| replication.groups.values());
+        let followers_of = |group: &Group| {
+            let partition = PartitionId(group.partition.0);
+            let follower = move |(node, progress): (corelode_raft::NodeId, &Progress)| FollowerStatus {
+                partition,
+                node_id: NodeId(node.0),
+                matched_index: progress.matched().0,
+                state: match progress.state() {
+                    ReplicationState::Probe => FollowerState::Probe,
+                    ReplicationState::Replicate => FollowerState::Replicate,
+                    ReplicationState::Snapshot => FollowerState::Snapshot,
+                },
+            };
+            group.raft.followers().map(follower).collect::<Vec<_>>()
+        };
+        let replica = |group: &Group| ReplicaStatus {
+            partition: PartitionId(group.partition.0),
+            leader: group.leader().map(|node| NodeId(node.0)),
+            last_index: group.raft.log().last().index.0,
+            committed_index: group.raft.log().committed().0,
+        };
+        CoreStatus {
+            core: CoreIndex(self.config.core.0),
+            counters: counters.map(|(name, value)| Counter { name: name.to_owned(), value }).collect(),
+            replicas: groups().map(replica).collect(),
+            followers: groups().flat_map(followers_of).collect(),
         }
     }
 
@@ -173,5 +210,16 @@ impl<E: Environment> Shard<E> {
         ];
         counters.extend(self.replication_counters());
         counters
+    }
+}
+
+/// Of nodes with thousands of partitions a status has as many replicas and followers as a frame holds.
+fn leave_out_what_finds_no_room(cores: &mut [CoreStatus]) {
+    let (mut replicas, mut followers) = (REPLICA_STATUS_COUNT_MAX, REPLICA_STATUS_COUNT_MAX);
+    for core in cores {
+        core.replicas.truncate(replicas);
+        core.followers.truncate(followers);
+        replicas -= core.replicas.len();
+        followers -= core.followers.len();
     }
 }
