@@ -17,7 +17,7 @@ pub trait Store: Send + Sync {
     /// What the store tells about itself.
     fn target(&self) -> Target;
 
-    /// Where each connection of a session goes.
+    /// Where each connection of a session goes. A store of several nodes has connections to all of them, and a session does without some.
     fn endpoints(&self) -> Vec<SocketAddr>;
 
     /// Whether the store can do this at all.
@@ -86,6 +86,13 @@ pub enum Outcome {
     Absent,
     /// The store refused or failed it; why, in few words that repeat for the same reason.
     Failed(String),
+    /// Nothing was done, since another node has to do it: the request is to be submitted again, and goes there.
+    Elsewhere {
+        /// Whether the session knows which node that is; if not, the cluster needs some time.
+        is_known: bool,
+    },
+    /// The connection was lost, and the request with it or after it was done.
+    Lost,
 }
 
 /// The state of a client's connections. No socket.
@@ -96,14 +103,22 @@ pub trait Session {
     /// What is to be sent on a connection.
     fn outbound(&mut self, connection: usize) -> &mut Vec<u8>;
 
-    /// Encodes a request. Its ticket is free again once it is answered.
-    fn submit(&mut self, ticket: Ticket, request: Request<'_>);
+    /// Encodes a request. Its ticket is free again once it is answered. Answers whether there is a connection for it; if not, it was not submitted.
+    fn submit(&mut self, ticket: Ticket, request: Request<'_>) -> bool;
 
     /// Takes in bytes that arrived on a connection, and adds what was answered.
     ///
     /// # Errors
     /// The store broke its protocol or refused the handshake: the session is of no further use.
     fn receive(&mut self, connection: usize, bytes: &[u8], answers: &mut Vec<Answer>) -> Result<(), Broken>;
+
+    /// A connection is lost. Answers whether the session does without it, and adds what it can say of the requests that were under way on it.
+    fn lose(&mut self, _connection: usize, _answers: &mut Vec<Answer>) -> bool {
+        false
+    }
+
+    /// A connection that was lost is there again, and begins with its handshake.
+    fn reconnect(&mut self, _connection: usize) {}
 }
 
 /// A store that cannot be spoken with, and why.

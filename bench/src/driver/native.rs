@@ -1,5 +1,10 @@
-//! Corelode's own protocol: a connection to each core, and each key sent to the core that owns it.
+//! Corelode's own protocol: a connection to each core of each node, and each key sent to the core that owns it of the node that leads.
+//!
+//! Who does not lead names the leader, and the [map](map::Map) that all sessions share is corrected. A node that is lost is done without: its connections
+//! are down until they are made anew, and what goes there goes to the next node, which names the leader.
 
+mod connection;
+mod map;
 mod scan;
 
 use std::collections::BTreeMap;
@@ -9,18 +14,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelode_net::body::{Durability, GetReply, GetRequest, PutRequest, ReadLevel, ScanPage, Value};
-use corelode_net::handshake::{
-    ClientConfig, ClientHandshake, Credentials, Features, HandshakeError, Nonce, Secret, VersionRange,
-};
-use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX, KEY_LENGTH_MAX, VALUE_LENGTH_MAX};
+use corelode_net::handshake::{ClientConfig, Credentials, Features, Secret, VersionRange};
+use corelode_net::limits::{KEY_LENGTH_MAX, VALUE_LENGTH_MAX};
 use corelode_net::table::{
-    Bind, ErrorReply, Histograms, HistogramsRequest, ScanRelease, TableBuilder, Topology, encode_topology_request,
+    ErrorReply, Histograms, HistogramsRequest, ScanRelease, TableBuilder, Topology, encode_topology_request,
 };
 use corelode_net::{
-    CoreIndex, ErrorCode, Frame, FrameReader, Inbound, MapEpoch, Opcode, PartitionId, RequestHead, RequestId, Role,
-    slot_of,
+    CoreIndex, ErrorCode, Frame, Inbound, MapEpoch, Opcode, RequestHead, RequestId, Role, Slot, slot_of,
 };
 
+use connection::Connection;
+use map::Map;
 use scan::{Next, Scan};
 
 use super::{Answer, Broken, Outcome, Request, Session, Store, Ticket};
@@ -49,22 +53,23 @@ pub struct NativeStore {
     map: Arc<Map>,
 }
 
-/// Who owns what.
-struct Map {
-    epoch: MapEpoch,
-    /// By slot: the core's connection.
-    cores: Vec<u16>,
-    /// Each partition with its core's connection.
-    partitions: Vec<(PartitionId, u16)>,
-    core_count: u16,
-}
-
 impl NativeStore {
-    /// Asks the server at `address` who owns what.
+    /// Asks the first of some nodes that answers who owns what.
     ///
     /// # Errors
-    /// The server cannot be reached, is none of Corelode's, or shares another secret.
-    pub fn find(address: SocketAddr, options: &NativeOptions) -> Result<Self, Broken> {
+    /// No node can be reached, or one is none of Corelode's or shares another secret.
+    pub fn find(addresses: &[SocketAddr], options: &NativeOptions) -> Result<Self, Broken> {
+        let mut reasons = Vec::new();
+        for address in addresses {
+            match Self::find_at(*address, options) {
+                Err(broken) if !broken.is_refusal => reasons.push(broken.reason),
+                outcome => return outcome,
+            }
+        }
+        Err(Broken::new(reasons.join("; ")))
+    }
+
+    fn find_at(address: SocketAddr, options: &NativeOptions) -> Result<Self, Broken> {
         let credentials = options.secret.clone().map(|secret| Credentials { role: Role::Admin, secret });
         let handshake = Arc::new(ClientConfig {
             versions: VersionRange::CURRENT,
@@ -74,7 +79,7 @@ impl NativeStore {
         });
         let mut conversation = Conversation::open(address, &handshake)?;
         let map = conversation
-            .ask(encode_topology_request, |frame| Map::of(&Topology::decode(frame).map_err(Broken::new)?))?;
+            .ask(encode_topology_request, |frame| Map::of(&Topology::decode(frame).map_err(Broken::new)?, address))?;
         let (server, durability) = (conversation.connection.server, options.durability);
         Ok(Self { address, server, durability, handshake, map: Arc::new(map) })
     }
@@ -149,21 +154,6 @@ impl Conversation {
     }
 }
 
-impl Map {
-    fn of(topology: &Topology) -> Result<Self, Broken> {
-        let mut cores = Vec::new();
-        for entry in &topology.partitions {
-            cores.resize(usize::from(entry.last_slot.get()) + 1, entry.core.0);
-        }
-        Ok(Self {
-            epoch: topology.map_epoch,
-            cores,
-            partitions: topology.partitions.iter().map(|entry| (entry.partition, entry.core.0)).collect(),
-            core_count: u16::try_from(topology.cores.len()).map_err(|_| Broken::new("too many cores"))?,
-        })
-    }
-}
-
 impl Store for NativeStore {
     fn target(&self) -> Target {
         let durability = match self.durability {
@@ -173,6 +163,7 @@ impl Store for NativeStore {
         let settings = [
             ("cores".to_owned(), self.map.core_count.to_string()),
             ("partitions".to_owned(), self.map.partitions.len().to_string()),
+            ("nodes".to_owned(), self.map.nodes.len().to_string()),
         ];
         Target {
             driver: "native".to_owned(),
@@ -185,7 +176,8 @@ impl Store for NativeStore {
     }
 
     fn endpoints(&self) -> Vec<SocketAddr> {
-        vec![self.address; usize::from(self.map.core_count)]
+        let cores = usize::from(self.map.core_count);
+        self.map.nodes.iter().flat_map(|(_, address)| std::iter::repeat_n(*address, cores)).collect()
     }
 
     fn supports(&self, _: OperationKind) -> bool {
@@ -197,18 +189,21 @@ impl Store for NativeStore {
     }
 
     fn stages(&self) -> Result<Option<ServerStages>, Broken> {
-        let mut conversation = Conversation::open(self.address, &self.handshake)?;
         let mut cores = Vec::new();
-        for core in 0..self.map.core_count {
-            let mut operations = BTreeMap::new();
-            for operation in conversation.histograms(core, "")?.operations {
-                let mut stages = BTreeMap::new();
-                for stage in conversation.histograms(core, &operation)?.stages {
-                    stages.insert(stage.stage, Latencies::from_v2(&stage.v2).map_err(Broken::new)?);
+        // The cores of the second node are counted on from those of the first.
+        for ((_, address), first) in self.map.nodes.iter().zip((0..).step_by(usize::from(self.map.core_count))) {
+            let mut conversation = Conversation::open(*address, &self.handshake)?;
+            for core in 0..self.map.core_count {
+                let mut operations = BTreeMap::new();
+                for operation in conversation.histograms(core, "")?.operations {
+                    let mut stages = BTreeMap::new();
+                    for stage in conversation.histograms(core, &operation)?.stages {
+                        stages.insert(stage.stage, Latencies::from_v2(&stage.v2).map_err(Broken::new)?);
+                    }
+                    operations.insert(operation, stages);
                 }
-                operations.insert(operation, stages);
+                cores.push(CoreStages { core: first + core, operations });
             }
-            cores.push(CoreStages { core, operations });
         }
         Ok(Some(ServerStages { cores }))
     }
@@ -217,9 +212,10 @@ impl Store for NativeStore {
         let connection =
             |core| Connection::new(Some(CoreIndex(core)), &self.handshake).expect("the kernel has random bytes");
         Box::new(NativeSession {
-            connections: (0..self.map.core_count).map(connection).collect(),
+            connections: self.map.nodes.iter().flat_map(|_| (0..self.map.core_count).map(connection)).collect(),
             durability: self.durability,
             map: Arc::clone(&self.map),
+            asked: Vec::new(),
             scans: Vec::new(),
             tables: TableBuilder::new(),
         })
@@ -230,6 +226,8 @@ struct NativeSession {
     connections: Vec<Connection>,
     durability: Durability,
     map: Arc<Map>,
+    /// By ticket: the connection that its request went to last.
+    asked: Vec<u16>,
     /// By ticket.
     scans: Vec<Scan>,
     tables: TableBuilder,
@@ -243,9 +241,37 @@ impl NativeSession {
     /// Asks a partition for a page of the ticket's scan.
     fn ask_for_page(&mut self, ticket: Ticket, index: usize) {
         let head = self.head(ticket, index);
-        let (partition, core) = self.map.partitions[index];
-        let out = &mut self.connections[usize::from(core)].outbound;
-        self.scans[ticket.0 as usize].request(index, partition).encode(head, &mut self.tables, out);
+        let wanted = self.map.connection_of_index(index);
+        // Of a store without any connection nobody ever gets the page.
+        let connection = self.living(wanted).unwrap_or(wanted);
+        let out = &mut self.connections[connection].outbound;
+        let scan = &mut self.scans[ticket.0 as usize];
+        scan.asked_at(index, connection);
+        scan.request(index, self.map.partitions[index].partition).encode(head, &mut self.tables, out);
+    }
+
+    /// The connection, or one to the next node that is there.
+    #[inline]
+    fn living(&self, connection: usize) -> Option<usize> {
+        if self.connections[connection].is_ready() { Some(connection) } else { self.another(connection) }
+    }
+
+    #[cold]
+    fn another(&self, connection: usize) -> Option<usize> {
+        let following = std::iter::successors(Some(connection), |connection| Some(self.map.next_node(*connection)));
+        following.take(self.map.nodes.len()).find(|connection| self.connections[*connection].is_ready())
+    }
+
+    /// Where a request for a slot is written to.
+    #[inline]
+    fn outbound_for(&mut self, ticket: Ticket, slot: Slot) -> Option<&mut Vec<u8>> {
+        let connection = self.living(self.map.connection_of(slot))?;
+        let number = ticket.0 as usize;
+        if self.asked.len() <= number {
+            self.asked.resize(number + 1, 0);
+        }
+        self.asked[number] = u16::try_from(connection).expect("connections are few");
+        Some(&mut self.connections[connection].outbound)
     }
 
     /// Does what the scan says; answers how it ended, if it did.
@@ -259,10 +285,13 @@ impl NativeSession {
             Next::End(outcome) => {
                 let Self { connections, scans, tables, map, .. } = self;
                 for (index, snapshot) in scans[ticket.0 as usize].take_snapshots() {
-                    let (partition, core) = map.partitions[index];
-                    let request_id = id_of(ticket, index);
+                    let connection = &mut connections[map.connection_of_index(index)];
+                    if !connection.is_ready() {
+                        continue;
+                    }
+                    let (partition, request_id) = (map.partitions[index].partition, id_of(ticket, index));
                     let head = RequestHead { request_id, map_epoch: map.epoch, deadline_ms: 0 };
-                    let out = &mut connections[usize::from(core)].outbound;
+                    let out = &mut connection.outbound;
                     ScanRelease { partition, snapshot }.encode(head, tables, out);
                 }
                 Some(outcome)
@@ -273,26 +302,27 @@ impl NativeSession {
 
 impl Session for NativeSession {
     fn is_ready(&self) -> bool {
-        self.connections.iter().all(Connection::is_ready)
+        let is_settled = |connection: &Connection| connection.is_ready() || connection.is_down();
+        self.connections.iter().all(is_settled) && self.connections.iter().any(Connection::is_ready)
     }
 
     fn outbound(&mut self, connection: usize) -> &mut Vec<u8> {
         &mut self.connections[connection].outbound
     }
 
-    fn submit(&mut self, ticket: Ticket, request: Request<'_>) {
+    fn submit(&mut self, ticket: Ticket, request: Request<'_>) -> bool {
         let head = self.head(ticket, 0);
         match request {
             Request::Read { key } => {
                 let slot = slot_of(key);
-                let out = &mut self.connections[usize::from(self.map.cores[usize::from(slot.get())])].outbound;
+                let Some(out) = self.outbound_for(ticket, slot) else { return false };
                 GetRequest { slot, key, level: ReadLevel::Linearizable }.encode(head, out);
             }
             Request::Write { key, value } => {
-                let slot = slot_of(key);
-                let out = &mut self.connections[usize::from(self.map.cores[usize::from(slot.get())])].outbound;
+                let (slot, durability) = (slot_of(key), self.durability);
+                let Some(out) = self.outbound_for(ticket, slot) else { return false };
                 let value = Value::new(value);
-                PutRequest { slot, key, value, ttl_ms: 0, durability: self.durability }.encode(head, out);
+                PutRequest { slot, key, value, ttl_ms: 0, durability }.encode(head, out);
             }
             // Keys are spread over all partitions: whoever reads in order asks each, and merges.
             Request::Scan { start, rows } => {
@@ -304,11 +334,12 @@ impl Session for NativeSession {
                 (0..partitions).for_each(|index| self.ask_for_page(ticket, index));
             }
         }
+        true
     }
 
     fn receive(&mut self, connection: usize, bytes: &[u8], answers: &mut Vec<Answer>) -> Result<(), Broken> {
-        let Self { connections, scans, .. } = self;
-        let connection = &mut connections[connection];
+        let Self { connections, scans, map, .. } = self;
+        let (number, connection) = (connection, &mut connections[connection]);
         connection.reader.push(bytes);
         let mut steps = Vec::new();
         let taken = connection.take_frames(|frame| {
@@ -318,13 +349,16 @@ impl Session for NativeSession {
                 return Ok(());
             }
             if opcode == Opcode::Scan.to_wire() {
-                let (ticket, next) = page_came(scans, frame)?;
+                let (ticket, next) = page_came(scans, map, number, frame)?;
                 if !matches!(next, Next::Wait) {
                     steps.push((ticket, next));
                 }
                 return Ok(());
             }
-            let (ticket, outcome) = answer_of(frame)?;
+            let (ticket, mut outcome) = answer_of(frame)?;
+            if let Outcome::Elsewhere { .. } = outcome {
+                outcome = elsewhere(map, number, frame)?;
+            }
             answers.push(Answer { ticket, outcome });
             Ok(())
         });
@@ -333,10 +367,48 @@ impl Session for NativeSession {
         }
         taken
     }
+
+    fn lose(&mut self, connection: usize, answers: &mut Vec<Answer>) -> bool {
+        if self.map.nodes.len() == 1 {
+            return false;
+        }
+        self.connections[connection].lose();
+        let number = u16::try_from(connection).expect("connections are few");
+        let tickets = (0..).map(Ticket).zip(&self.asked).filter(|(_, asked)| **asked == number);
+        answers.extend(tickets.map(|(ticket, _)| Answer { ticket, outcome: Outcome::Lost }));
+        for (ticket, number) in
+            (0..self.scans.len()).map(|number| (Ticket(u32::try_from(number).expect("tickets")), number))
+        {
+            while let Some(next) = self.scans[number].lose_page_of(connection) {
+                answers.extend(self.go_on(ticket, next).map(|outcome| Answer { ticket, outcome }));
+            }
+        }
+        true
+    }
+
+    fn reconnect(&mut self, connection: usize) {
+        self.connections[connection] = self.connections[connection].anew().expect("the kernel has random bytes");
+    }
+}
+
+/// What becomes of a request that a node refuses since another has to do it.
+fn elsewhere(map: &Map, connection: usize, frame: &Frame<'_>) -> Result<Outcome, Broken> {
+    if map.nodes.len() == 1 {
+        let code = ErrorReply::decode(frame).map_err(Broken::new)?.error_code();
+        return Ok(Outcome::Failed(code.map_or("unknown", ErrorCode::name).to_owned()));
+    }
+    let index = map.index_of_slot(usize::from(frame.header.fields.target));
+    Ok(Outcome::Elsewhere { is_known: follow(map, index, connection, frame)? })
+}
+
+/// Takes note of the leader that an error names; answers whether it is another node that the map knows.
+fn follow(map: &Map, index: Option<usize>, connection: usize, frame: &Frame<'_>) -> Result<bool, Broken> {
+    let leader = ErrorReply::decode(frame).map_err(Broken::new)?.leader.map(|leader| leader.node_id);
+    Ok(index.is_some_and(|index| map.follow(index, connection, leader)))
 }
 
 /// Hands a page, or what was said in its place, to its scan.
-fn page_came(scans: &mut [Scan], frame: &Frame<'_>) -> Result<(Ticket, Next), Broken> {
+fn page_came(scans: &mut [Scan], map: &Map, connection: usize, frame: &Frame<'_>) -> Result<(Ticket, Next), Broken> {
     let (Inbound::Reply(id, _) | Inbound::Error(id)) = frame.inbound().map_err(Broken::new)? else {
         return Err(Broken::new("an answer to a scan that is none"));
     };
@@ -344,7 +416,11 @@ fn page_came(scans: &mut [Scan], frame: &Frame<'_>) -> Result<(Ticket, Next), Br
     let scan = scans.get_mut(ticket.0 as usize).filter(|scan| scan.is_asking(index));
     let scan = scan.ok_or_else(|| Broken::new("a page that nobody asked for"))?;
     let next = if let Inbound::Error(_) = frame.inbound().map_err(Broken::new)? {
-        scan.take_refusal(index, ErrorReply::decode(frame).map_err(Broken::new)?.error_code())
+        let code = ErrorReply::decode(frame).map_err(Broken::new)?.error_code();
+        match code {
+            Some(ErrorCode::NotLeader) if follow(map, Some(index), connection, frame)? => Next::Ask(vec![index]),
+            _ => scan.take_refusal(index, code),
+        }
     } else {
         scan.take_page(index, &ScanPage::decode(frame).map_err(Broken::new)?)
     };
@@ -374,93 +450,17 @@ fn answer_of(frame: &Frame<'_>) -> Result<(Ticket, Outcome), Broken> {
         Inbound::Reply(id, _) => Ok((ticket(id), Outcome::Done)),
         Inbound::Error(id) => {
             let error = ErrorReply::decode(frame).map_err(Broken::new)?;
-            let name = error.error_code().map_or("unknown", ErrorCode::name);
-            Ok((ticket(id), Outcome::Failed(name.to_owned())))
+            let outcome = match error.error_code() {
+                Some(ErrorCode::NotLeader | ErrorCode::ShuttingDown) => Outcome::Elsewhere { is_known: false },
+                code => Outcome::Failed(code.map_or("unknown", ErrorCode::name).to_owned()),
+            };
+            Ok((ticket(id), outcome))
         }
         Inbound::ConnectionError => {
             let error = ErrorReply::decode(frame).map_err(Broken::new)?;
             Err(Broken::new(format!("the server ended the connection: {}", error.message)))
         }
         Inbound::GoAway => Err(Broken::new("the server is shutting down")),
-    }
-}
-
-/// Why a handshake failed, and what to do about it.
-fn refusal(error: HandshakeError) -> Broken {
-    match error.code() {
-        ErrorCode::AuthRequired | ErrorCode::AuthFailed => Broken::refused(format!("{error} (--secret-file FILE)")),
-        _ => Broken::new(error),
-    }
-}
-
-enum Stage {
-    Handshake(Box<ClientHandshake>),
-    Binding,
-    Ready,
-}
-
-struct Connection {
-    stage: Stage,
-    config: Arc<ClientConfig>,
-    core: Option<CoreIndex>,
-    reader: FrameReader,
-    outbound: Vec<u8>,
-    tables: TableBuilder,
-    server: String,
-}
-
-impl Connection {
-    fn new(core: Option<CoreIndex>, config: &Arc<ClientConfig>) -> Result<Self, Broken> {
-        let mut nonce = [0; 32];
-        getrandom::fill(&mut nonce).map_err(Broken::new)?;
-        let (mut tables, mut outbound) = (TableBuilder::new(), Vec::new());
-        let handshake = ClientHandshake::begin(config, Nonce(nonce), &mut tables, &mut outbound);
-        Ok(Self {
-            stage: Stage::Handshake(Box::new(handshake)),
-            config: Arc::clone(config),
-            core,
-            reader: FrameReader::with_read_size(HANDSHAKE_BODY_SIZE_BYTES_MAX, 64 * 1024),
-            outbound,
-            tables,
-            server: String::new(),
-        })
-    }
-
-    fn is_ready(&self) -> bool {
-        matches!(self.stage, Stage::Ready)
-    }
-
-    /// Hands out the frames that have arrived whole, but those of handshake and BIND.
-    fn take_frames(&mut self, mut take: impl FnMut(&Frame<'_>) -> Result<(), Broken>) -> Result<(), Broken> {
-        let Self { stage, config, core, reader, outbound, tables, server } = self;
-        while let Some(frame) = reader.next_frame().map_err(Broken::new)? {
-            match stage {
-                Stage::Handshake(handshake) => {
-                    let connected = handshake.on_frame(&frame, config, tables, outbound).map_err(refusal)?;
-                    let Some(connected) = connected else { continue };
-                    reader.set_body_limit(BODY_SIZE_BYTES_MAX);
-                    *server = connected.welcome.server_version;
-                    *stage = match *core {
-                        Some(core) if core != connected.welcome.core => {
-                            let head = RequestHead {
-                                request_id: RequestId(1),
-                                map_epoch: connected.welcome.map_epoch,
-                                deadline_ms: 0,
-                            };
-                            Bind { core }.encode(head, tables, outbound);
-                            Stage::Binding
-                        }
-                        _ => Stage::Ready,
-                    };
-                }
-                Stage::Binding => match answer_of(&frame)?.1 {
-                    Outcome::Done => *stage = Stage::Ready,
-                    other => return Err(Broken::new(format!("the server does not bind the connection: {other:?}"))),
-                },
-                Stage::Ready => take(&frame)?,
-            }
-        }
-        Ok(())
     }
 }
 

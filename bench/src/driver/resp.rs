@@ -146,13 +146,14 @@ impl Session for RespSession {
         &mut self.outbound
     }
 
-    fn submit(&mut self, ticket: Ticket, request: Request<'_>) {
+    fn submit(&mut self, ticket: Ticket, request: Request<'_>) -> bool {
         match request {
             Request::Read { key } => encode(&mut self.outbound, &[b"GET", key]),
             Request::Write { key, value } => encode(&mut self.outbound, &[b"SET", key, value]),
             Request::Scan { .. } => unreachable!("the store says that it has no scans"),
         }
         self.waiting.push_back(ticket);
+        true
     }
 
     fn receive(&mut self, _: usize, bytes: &[u8], answers: &mut Vec<Answer>) -> Result<(), Broken> {

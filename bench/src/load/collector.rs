@@ -96,6 +96,7 @@ impl Collector {
             absent: record.absent,
             errors: record.errors,
             unanswered: 0,
+            redirected: record.redirected,
         };
         (self.total.kinds.into_iter().map(|(kind, record)| (kind, measured(record))).collect(), self.summaries)
     }

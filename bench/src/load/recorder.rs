@@ -18,6 +18,7 @@ pub(super) struct KindRecord {
     pub(super) service: Latencies,
     pub(super) absent: u64,
     pub(super) errors: BTreeMap<String, u64>,
+    pub(super) redirected: u64,
 }
 
 impl KindRecord {
@@ -25,6 +26,7 @@ impl KindRecord {
         self.latency.add(&other.latency);
         self.service.add(&other.service);
         self.absent += other.absent;
+        self.redirected += other.redirected;
         for (reason, count) in &other.errors {
             *self.errors.entry(reason.clone()).or_default() += count;
         }
@@ -82,6 +84,11 @@ impl Recorder {
             record.service.record(times.answered_ns.saturating_sub(times.sent_ns));
         }
         record.absent += u64::from(*outcome == Outcome::Absent);
+    }
+
+    /// Another node has to do it.
+    pub(super) fn redirected(&mut self, kind: OperationKind) {
+        self.interval.kinds.entry(kind).or_default().redirected += 1;
     }
 
     /// The number of the interval that is being recorded.

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+const RECONNECT_PATIENCE: Duration = Duration::from_millis(20);
 
 /// A connection of a client.
 pub(super) struct Socket {
@@ -17,7 +18,16 @@ pub(super) struct Socket {
 
 impl Socket {
     pub(super) fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, CONNECT_PATIENCE)?;
+        Self::connect_within(address, CONNECT_PATIENCE)
+    }
+
+    /// As [`connect`](Self::connect), while a load goes on, which stands still meanwhile.
+    pub(super) fn reconnect(address: SocketAddr) -> io::Result<Self> {
+        Self::connect_within(address, RECONNECT_PATIENCE)
+    }
+
+    fn connect_within(address: SocketAddr, patience: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, patience)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(Self { stream, unsent: Vec::new(), written: 0 })

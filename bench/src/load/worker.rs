@@ -10,6 +10,7 @@
 //! one read. Memory does not grow with the number of operations: each client has as many tickets as its depth, and an operation of an open
 //! loop that is late is no more than a time that has passed.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -44,6 +45,14 @@ const AWAKE_BEFORE_NS: u64 = 150_000;
 /// No wait is longer, so that an interruption is noticed.
 const WAIT_MAX_NS: u64 = 50_000_000;
 const READ_SIZE_BYTES: usize = 256 * 1024;
+/// An operation that another node has to do is sent at once so often, where it is known; then a while later.
+const HOPS_MAX: u8 = 3;
+/// An operation for which no node is known is sent again after this: a cluster that lost a node has leaders again within a second or two.
+const AGAIN_AFTER_NS: u64 = 5_000_000;
+/// An operation that found no node for so long has failed.
+const ELSEWHERE_PATIENCE_NS: u64 = 10_000_000_000;
+/// A connection that was lost is tried again after this.
+const RECONNECT_AFTER_NS: u64 = 250_000_000;
 
 /// What a thread has to do.
 pub(super) struct Task<'a> {
@@ -97,11 +106,14 @@ struct Slot {
     begun_ns: u64,
     is_second_part: bool,
     is_taken: bool,
+    /// How often it was sent to another node at once.
+    hops: u8,
 }
 
 struct Client {
     session: Box<dyn Session>,
-    sockets: Vec<Socket>,
+    /// `None` for those that are lost.
+    sockets: Vec<Option<Socket>>,
     /// Sockets that the kernel took no more bytes for.
     is_blocked: Vec<bool>,
     slots: Vec<Slot>,
@@ -115,6 +127,11 @@ pub(super) struct Worker<'a> {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
     clients: Vec<Client>,
+    endpoints: Vec<SocketAddr>,
+    /// Operations that are to be sent again, with their clients and tickets, by when. No more than there are tickets.
+    again: VecDeque<(u64, usize, u32)>,
+    /// Connections that are lost, with their clients, by when they are tried again.
+    lost: VecDeque<(u64, usize, usize)>,
     dirty: Vec<usize>,
     /// The client that is asked first whether it has room.
     turn: usize,
@@ -143,12 +160,14 @@ impl<'a> Worker<'a> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Broken::new)?;
         let is_open_loop = matches!(task.schedule, Schedule::Open { .. });
         let endpoints = task.store.endpoints();
-        let mut clients = Vec::new();
+        let (mut clients, mut lost) = (Vec::new(), VecDeque::new());
         for number in 0..task.clients {
             let client = Client::connect(task.store.session(), &endpoints, task.depth)?;
             for (connection, socket) in client.sockets.iter().enumerate() {
-                epoll::add(&epoll, socket, event_data(number, connection), epoll::EventFlags::IN)
-                    .map_err(Broken::new)?;
+                match socket {
+                    Some(socket) => watch(&epoll, socket, number, connection)?,
+                    None => lost.push_back((0, number, connection)),
+                }
             }
             clients.push(client);
         }
@@ -159,6 +178,9 @@ impl<'a> Worker<'a> {
             epoll,
             events: Vec::with_capacity(256),
             clients,
+            endpoints,
+            again: VecDeque::new(),
+            lost,
             turn: 0,
             recorder: Recorder::new(is_open_loop),
             began: Instant::now(),
@@ -226,6 +248,9 @@ impl<'a> Worker<'a> {
             let is_over = self.source_is_empty || self.task.until_ns.is_some_and(|until| now_ns >= until);
             self.is_behind_at_end |= self.task.until_ns.is_some_and(|until| self.is_late(now_ns, until));
             self.hand_over_intervals(now_ns, false);
+            if !self.again.is_empty() || !self.lost.is_empty() {
+                self.recover(now_ns);
+            }
             self.issue(now_ns);
             // At the end, too: answers may have left something to be said, such as that a snapshot is no longer needed.
             self.flush()?;
@@ -297,6 +322,7 @@ impl<'a> Worker<'a> {
             begun_ns: intended_ns,
             is_second_part: false,
             is_taken: true,
+            hops: 0,
         };
         self.submit(number, ticket, slot);
     }
@@ -307,8 +333,7 @@ impl<'a> Worker<'a> {
         client.slots[ticket as usize] = slot;
         key.clear();
         task.keys.write_key(slot.operation.key, key);
-        let is_read = slot.operation.kind == OperationKind::Read
-            || (slot.operation.kind == OperationKind::ReadModifyWrite && !slot.is_second_part);
+        let is_read = slot.is_read();
         let request = match slot.operation.kind {
             OperationKind::Scan => Request::Scan { start: key, rows: slot.operation.scan_rows },
             _ if is_read => Request::Read { key },
@@ -319,7 +344,10 @@ impl<'a> Worker<'a> {
                 Request::Write { key, value }
             }
         };
-        client.session.submit(Ticket(ticket), request);
+        if !client.session.submit(Ticket(ticket), request) {
+            let now_ns = self.now_ns();
+            return self.send_later(number, ticket, now_ns);
+        }
         if !std::mem::replace(&mut client.is_dirty, true) {
             dirty.push(number);
         }
@@ -329,14 +357,25 @@ impl<'a> Worker<'a> {
         while let Some(number) = self.dirty.pop() {
             let client = &mut self.clients[number];
             client.is_dirty = false;
+            let mut broken = Vec::new();
             for (connection, socket) in client.sockets.iter_mut().enumerate() {
-                let is_sent = socket.flush(client.session.outbound(connection)).map_err(Broken::new)?;
+                let Some(socket) = socket else { continue };
+                let is_sent = match socket.flush(client.session.outbound(connection)) {
+                    Ok(is_sent) => is_sent,
+                    Err(error) => {
+                        broken.push((connection, Broken::new(error)));
+                        continue;
+                    }
+                };
                 if std::mem::replace(&mut client.is_blocked[connection], !is_sent) == is_sent {
                     let mut interest = epoll::EventFlags::IN;
                     interest.set(epoll::EventFlags::OUT, !is_sent);
                     epoll::modify(&self.epoll, &*socket, event_data(number, connection), interest)
                         .map_err(Broken::new)?;
                 }
+            }
+            for (connection, broken) in broken {
+                self.lose(number, connection, broken)?;
             }
         }
         Ok(())
@@ -345,7 +384,8 @@ impl<'a> Worker<'a> {
     /// How long nothing is to be done unless something arrives.
     fn wait_ns(&self, now_ns: u64) -> Option<u64> {
         let due_ns = self.task.schedule.next_ns().filter(|_| self.clients.iter().any(|client| !client.free.is_empty()));
-        let ends = [due_ns, self.task.until_ns.filter(|until| *until > now_ns)];
+        let again_ns = self.again.front().map(|(at_ns, ..)| *at_ns);
+        let ends = [due_ns, self.task.until_ns.filter(|until| *until > now_ns), again_ns];
         let wait_ns = ends.into_iter().flatten().map(|end| end.saturating_sub(now_ns)).min().unwrap_or(WAIT_MAX_NS);
         Some(wait_ns.saturating_sub(AWAKE_BEFORE_NS).min(WAIT_MAX_NS))
     }
@@ -384,12 +424,14 @@ impl<'a> Worker<'a> {
 
     fn receive_on(&mut self, number: usize, connection: usize) -> Result<(), Broken> {
         let client = &mut self.clients[number];
-        let Some(length) = client.sockets[connection].read(&mut self.buffer).map_err(Broken::new)? else {
-            return Ok(());
+        // An event of a socket that was lost since it was told.
+        let Some(socket) = &mut client.sockets[connection] else { return Ok(()) };
+        let length = match socket.read(&mut self.buffer) {
+            Ok(None) => return Ok(()),
+            Ok(Some(0)) => return self.lose(number, connection, Broken::new("the store closed the connection")),
+            Ok(Some(length)) => length,
+            Err(error) => return self.lose(number, connection, Broken::new(error)),
         };
-        if length == 0 {
-            return Err(Broken::new("the store closed the connection"));
-        }
         let mut answers = std::mem::take(&mut self.answers);
         let received = client.session.receive(connection, &self.buffer[..length], &mut answers);
         // A handshake may have something to say.
@@ -401,13 +443,88 @@ impl<'a> Worker<'a> {
             self.answered(number, &answer, now_ns);
         }
         self.answers = answers;
-        received
+        received.or_else(|broken| self.lose(number, connection, broken))
+    }
+
+    /// A connection is of no further use, and with it the load, if the store has no other.
+    fn lose(&mut self, number: usize, connection: usize, broken: Broken) -> Result<(), Broken> {
+        let client = &mut self.clients[number];
+        let mut answers = Vec::new();
+        if broken.is_refusal || !client.session.lose(connection, &mut answers) {
+            return Err(broken);
+        }
+        // The kernel forgets a socket that is closed.
+        client.sockets[connection] = None;
+        client.is_blocked[connection] = false;
+        let now_ns = self.now_ns();
+        self.lost.push_back((now_ns + RECONNECT_AFTER_NS, number, connection));
+        for answer in answers {
+            self.answered(number, &answer, now_ns);
+        }
+        Ok(())
+    }
+
+    /// Sends what was put off, and tries the connections that were lost, as it is time.
+    #[cold]
+    fn recover(&mut self, now_ns: u64) {
+        while let Some((_, number, connection)) = self.lost.pop_front_if(|(at_ns, ..)| *at_ns <= now_ns) {
+            let client = &mut self.clients[number];
+            let made = Socket::reconnect(self.endpoints[connection]).ok();
+            match made.filter(|socket| watch(&self.epoll, socket, number, connection).is_ok()) {
+                Some(socket) => {
+                    client.session.reconnect(connection);
+                    client.sockets[connection] = Some(socket);
+                    if !std::mem::replace(&mut client.is_dirty, true) {
+                        self.dirty.push(number);
+                    }
+                }
+                None => self.lost.push_back((now_ns + RECONNECT_AFTER_NS, number, connection)),
+            }
+        }
+        while let Some((_, number, ticket)) = self.again.pop_front_if(|(at_ns, ..)| *at_ns <= now_ns) {
+            let slot = self.clients[number].slots[ticket as usize];
+            self.submit(number, ticket, slot);
+        }
+    }
+
+    /// The operation goes to another node: at once, if it is known.
+    #[cold]
+    fn redirect(&mut self, number: usize, ticket: u32, is_known: bool, now_ns: u64) {
+        let slot = &mut self.clients[number].slots[ticket as usize];
+        self.recorder.redirected(slot.operation.kind);
+        if is_known && slot.hops < HOPS_MAX {
+            slot.hops += 1;
+            let slot = *slot;
+            self.submit(number, ticket, slot);
+        } else {
+            slot.hops = 0;
+            self.send_later(number, ticket, now_ns);
+        }
+    }
+
+    #[cold]
+    fn send_later(&mut self, number: usize, ticket: u32, now_ns: u64) {
+        if now_ns.saturating_sub(self.clients[number].slots[ticket as usize].sent_ns) > ELSEWHERE_PATIENCE_NS {
+            let answer = Answer { ticket: Ticket(ticket), outcome: Outcome::Failed("NO_LEADER".to_owned()) };
+            return self.answered(number, &answer, now_ns);
+        }
+        self.again.push_back((now_ns + AGAIN_AFTER_NS, number, ticket));
     }
 
     fn answered(&mut self, number: usize, answer: &Answer, now_ns: u64) {
         let slot = self.clients[number].slots[answer.ticket.0 as usize];
         if !slot.is_taken {
             return;
+        }
+        match answer.outcome {
+            Outcome::Elsewhere { is_known } => return self.redirect(number, answer.ticket.0, is_known, now_ns),
+            // A read may be done twice.
+            Outcome::Lost if slot.is_read() => return self.send_later(number, answer.ticket.0, now_ns),
+            Outcome::Lost => {
+                let outcome = Outcome::Failed("CONNECTION_LOST".to_owned());
+                return self.answered(number, &Answer { ticket: answer.ticket, outcome }, now_ns);
+            }
+            _ => {}
         }
         let kind = slot.operation.kind;
         let times = Times { intended_ns: slot.intended_ns, sent_ns: slot.sent_ns, answered_ns: now_ns };
@@ -416,7 +533,7 @@ impl<'a> Worker<'a> {
             let part = if slot.is_second_part { OperationKind::Update } else { OperationKind::Read };
             self.record(part, times, slot.begun_ns, &answer.outcome);
             if !slot.is_second_part && !is_failed {
-                let second = Slot { intended_ns: now_ns, sent_ns: now_ns, is_second_part: true, ..slot };
+                let second = Slot { intended_ns: now_ns, sent_ns: now_ns, is_second_part: true, hops: 0, ..slot };
                 return self.submit(number, answer.ticket.0, second);
             }
             let whole = Times { intended_ns: slot.begun_ns, ..times };
@@ -508,12 +625,25 @@ impl<'a> Worker<'a> {
 
 impl Client {
     fn connect(session: Box<dyn Session>, endpoints: &[SocketAddr], depth: u32) -> Result<Self, Broken> {
-        let connect = |address: &SocketAddr| {
-            Socket::connect(*address).map_err(|error| Broken::new(format!("{address}: {error}")))
-        };
-        let sockets: Vec<_> = endpoints.iter().map(connect).collect::<Result<_, _>>()?;
+        let mut session = session;
+        let mut sockets = Vec::new();
+        for (connection, address) in endpoints.iter().enumerate() {
+            match Socket::connect(*address) {
+                Ok(socket) => sockets.push(Some(socket)),
+                Err(_) if session.lose(connection, &mut Vec::new()) => sockets.push(None),
+                Err(error) => return Err(Broken::new(format!("{address}: {error}"))),
+            }
+        }
         let operation = Operation { kind: OperationKind::Read, key: 0, scan_rows: 0 };
-        let slot = Slot { operation, intended_ns: 0, sent_ns: 0, begun_ns: 0, is_second_part: false, is_taken: false };
+        let slot = Slot {
+            operation,
+            intended_ns: 0,
+            sent_ns: 0,
+            begun_ns: 0,
+            is_second_part: false,
+            is_taken: false,
+            hops: 0,
+        };
         Ok(Self {
             session,
             is_blocked: vec![false; sockets.len()],
@@ -523,6 +653,21 @@ impl Client {
             is_dirty: true,
         })
     }
+}
+
+impl Slot {
+    /// Whether it reads, now.
+    fn is_read(&self) -> bool {
+        match self.operation.kind {
+            OperationKind::Read | OperationKind::Scan => true,
+            OperationKind::ReadModifyWrite => !self.is_second_part,
+            _ => false,
+        }
+    }
+}
+
+fn watch(epoll: &OwnedFd, socket: &Socket, client: usize, connection: usize) -> Result<(), Broken> {
+    epoll::add(epoll, socket, event_data(client, connection), epoll::EventFlags::IN).map_err(Broken::new)
 }
 
 fn event_data(client: usize, connection: usize) -> epoll::EventData {

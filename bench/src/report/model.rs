@@ -202,6 +202,9 @@ pub struct Measured {
     pub errors: BTreeMap<String, u64>,
     /// Operations without an answer when the measurement ended.
     pub unanswered: u64,
+    /// How often a node said that another one has to do an operation, which then went there.
+    #[serde(default)]
+    pub redirected: u64,
 }
 
 /// A stretch of a measurement.

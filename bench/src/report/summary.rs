@@ -129,6 +129,7 @@ fn add(sum: &mut Measured, part: &Measured) {
     sum.service.add(&part.service);
     sum.absent += part.absent;
     sum.unanswered += part.unanswered;
+    sum.redirected += part.redirected;
     for (reason, count) in &part.errors {
         *sum.errors.entry(reason.clone()).or_default() += count;
     }

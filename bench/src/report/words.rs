@@ -173,13 +173,17 @@ pub fn behind_text(repetition: &Repetition, load: &Load) -> Option<String> {
     })
 }
 
-/// What became of operations that were not simply answered: errors by reason, those without an answer, and reads that found nothing.
+/// What became of operations that were not simply answered: errors by reason, those without an answer, those that another node had to do, and reads that
+/// found nothing.
 #[must_use]
 pub fn remarks_text(measured: &Measured) -> Option<String> {
     let mut parts: Vec<String> =
         measured.errors.iter().map(|(reason, count)| format!("{} × {reason}", count_text(*count))).collect();
     if measured.unanswered > 0 {
         parts.push(format!("{} unanswered at the end", count_text(measured.unanswered)));
+    }
+    if measured.redirected > 0 {
+        parts.push(format!("{} redirected to another node", count_text(measured.redirected)));
     }
     if measured.absent > 0 {
         parts.push(format!("{} found nothing", count_text(measured.absent)));

@@ -32,6 +32,8 @@ struct Part {
     stage: Stage,
     /// Whether a page was asked for and has not come.
     is_asked: bool,
+    /// The connection that it was asked for on.
+    connection: usize,
     revision: Revision,
     /// Zero while the server holds none for this scan.
     snapshot: SnapshotToken,
@@ -97,6 +99,19 @@ impl Scan {
                 ..all
             },
         }
+    }
+
+    /// A partition was asked for a page.
+    pub(super) fn asked_at(&mut self, index: usize, connection: usize) {
+        self.parts[index].connection = connection;
+    }
+
+    /// A connection is lost; what follows for one of the pages that were to come on it, until there is none left.
+    pub(super) fn lose_page_of(&mut self, connection: usize) -> Option<Next> {
+        let index = self.parts.iter().position(|part| part.is_asked && part.connection == connection)?;
+        self.parts[index].snapshot = SnapshotToken(0);
+        self.failure = Some("CONNECTION_LOST".to_owned());
+        Some(self.settle(index))
     }
 
     /// A page of a partition came.

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use corelode_net::body::{ScanPageWriter, ScanRow};
-use corelode_net::table::{ScanRequest, encode_empty_reply};
-use corelode_net::{ReplyHead, Revision, SnapshotToken};
+use corelode_net::limits::BODY_SIZE_BYTES_MAX;
+use corelode_net::table::{CoreEntry, PartitionEntry, ScanRequest, encode_empty_reply};
+use corelode_net::{ClusterId, FrameReader, NodeId, PartitionId, ReplyHead, Revision, SnapshotToken};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::connection::Stage;
 use super::*;
 
 const PARTITIONS: u16 = 8;
@@ -123,16 +125,29 @@ fn session() -> NativeSession {
         connection.stage = Stage::Ready;
         connection
     };
-    let map = Map {
-        epoch: MapEpoch(1),
-        cores: Vec::new(),
-        partitions: (0..PARTITIONS).map(|partition| (PartitionId(partition), partition % CORES)).collect(),
-        core_count: CORES,
+    let entry = |partition: u16| PartitionEntry {
+        partition: PartitionId(partition),
+        first_slot: Slot::new(partition * 2048).expect("a slot"),
+        last_slot: Slot::new(partition * 2048 + 2047).expect("a slot"),
+        core: CoreIndex(partition % CORES),
+        log: 0,
+        replicas: Vec::new(),
+        leader: None,
     };
+    let topology = Topology {
+        cluster_id: ClusterId([1; 16]),
+        node_id: NodeId(1),
+        map_epoch: MapEpoch(1),
+        partitions: (0..PARTITIONS).map(entry).collect(),
+        cores: (0..CORES).map(|core| CoreEntry { core: CoreIndex(core), port: None }).collect(),
+        nodes: Vec::new(),
+    };
+    let map = Map::of(&topology, SocketAddr::from(([127, 0, 0, 1], 1))).expect("a map");
     NativeSession {
         connections: (0..CORES).map(connection).collect(),
         durability: Durability::Memory,
         map: Arc::new(map),
+        asked: Vec::new(),
         scans: Vec::new(),
         tables: TableBuilder::new(),
     }
