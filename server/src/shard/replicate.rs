@@ -237,7 +237,6 @@ impl<E: Environment> Shard<E> {
         let was_refused = group.propose(&mut self.store, now).is_err();
         group.ask_for_reads(now);
         group.end_turn(&mut self.store, now, output);
-        group.note_stored(&mut self.store);
         let is_leading = group.is_leading();
         let mut lost_reads = Vec::new();
         if output.is_status_changed {
@@ -252,6 +251,8 @@ impl<E: Environment> Shard<E> {
         if let Some(through) = output.committed {
             self.store.commit(partition, ids::LogIndex(through.0), &mut self.outcomes);
         }
+        // Not earlier: a group that falls silent with this turn would never flush what the turn has applied.
+        group.note_stored(&mut self.store);
         let applied = self.store.partition(partition).expect("owned").applied().index;
         let ready = group.ready_reads(LogIndex(applied.0));
         for (to, message) in output.messages.drain(..) {
