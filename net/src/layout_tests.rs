@@ -13,8 +13,8 @@ use crate::ids::{
 };
 use crate::limits::HEADER_SIZE_BYTES;
 use crate::peer::{
-    PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerMessage, PeerTransfer, PeerTransferOutcome, PeerTransferPart,
-    PeerTransferReply, PeerTurnWriter, PeerVoteKind, PeerVoteReply, PeerVoteRequest,
+    PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerMessage, PeerStateHashes, PeerTransfer, PeerTransferOutcome,
+    PeerTransferPart, PeerTransferReply, PeerTurnWriter, PeerVoteKind, PeerVoteReply, PeerVoteRequest,
 };
 use crate::table::TableBuilder;
 use crate::{ErrorCode, Opcode, RetryClass, Role, slot_of};
@@ -246,6 +246,13 @@ fn parts_of_a_transfer_are_the_schemas() {
     assert_eq!(reply(PeerTransferOutcome::Done), head(2));
     let refused = reply(PeerTransferOutcome::Refused { message: "why" });
     assert_eq!(refused, [&head(3)[..], b"why"].concat());
+}
+
+#[test]
+fn state_hashes_are_the_schemas() {
+    let written = body(|out| PeerStateHashes::encode(PartitionId(2), LogIndex(5), [6, 7], HEAD, out));
+    let head = wire::PeerStateHashesHead::new(5, 2, 0, 0).0;
+    assert_eq!(written, [&head[..], &6u64.to_le_bytes(), &7u64.to_le_bytes()].concat());
 }
 
 #[test]

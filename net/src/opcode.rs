@@ -167,6 +167,8 @@ opcodes! {
     PeerTransfer = 66, "PEER_TRANSFER", true, Some(Role::Peer);
     /// What became of such parts. It has no reply.
     PeerTransferReply = 67, "PEER_TRANSFER_REPLY", true, Some(Role::Peer);
+    /// Hashes of what a replica has applied, for comparison with another's. It has no reply.
+    PeerStateHashes = 68, "PEER_STATE_HASHES", true, Some(Role::Peer);
 }
 
 impl Opcode {

@@ -7,8 +7,8 @@ mod common;
 
 use common::{HEAD, position, with_frame};
 use corelode_net::limits::{HEADER_SIZE_BYTES, PEER_NUMBER_MAX};
-use corelode_net::peer::{PeerTransfer, PeerTransferOutcome, PeerTransferPart, PeerTransferReply};
-use corelode_net::{BodyError, Opcode, PartitionId};
+use corelode_net::peer::{PeerStateHashes, PeerTransfer, PeerTransferOutcome, PeerTransferPart, PeerTransferReply};
+use corelode_net::{BodyError, LogIndex, Opcode, PartitionId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -61,8 +61,24 @@ proptest! {
     }
 
     #[test]
+    fn state_hashes_are_read_as_they_were_written(
+        (partition, first) in (any::<u16>(), number()),
+        hashes in vec(any::<u64>(), 1..600),
+    ) {
+        let mut out = Vec::new();
+        PeerStateHashes::encode(PartitionId(partition), LogIndex(first), hashes.iter().copied(), HEAD, &mut out);
+        with_frame(&out, |frame| {
+            let read = PeerStateHashes::decode(frame).expect("it was written so");
+            prop_assert_eq!((read.partition, read.first), (PartitionId(partition), LogIndex(first)));
+            prop_assert_eq!(read.hashes().map(|(_, hash)| hash).collect::<Vec<_>>(), hashes.clone());
+            prop_assert!(read.hashes().map(|(index, _)| index.0).eq((first..).take(hashes.len())));
+            Ok(())
+        })?;
+    }
+
+    #[test]
     fn any_bytes_are_read_or_refused(body in vec(any::<u8>(), 0..80)) {
-        for opcode in [Opcode::PeerTransfer, Opcode::PeerTransferReply] {
+        for opcode in [Opcode::PeerTransfer, Opcode::PeerTransferReply, Opcode::PeerStateHashes] {
             let mut out = Vec::new();
             let mut frame = corelode_net::FrameWriter::begin(&mut out);
             frame.body().extend_from_slice(&body);
@@ -76,6 +92,12 @@ proptest! {
                 if let Ok(reply) = PeerTransferReply::decode(frame) {
                     let mut again = Vec::new();
                     reply.encode(HEAD, &mut again);
+                    prop_assert_eq!(&again[HEADER_SIZE_BYTES..], &body[..], "what is read is what was written");
+                }
+                if let Ok(read) = PeerStateHashes::decode(frame) {
+                    let mut again = Vec::new();
+                    let hashes = read.hashes().map(|(_, hash)| hash);
+                    PeerStateHashes::encode(read.partition, read.first, hashes, HEAD, &mut again);
                     prop_assert_eq!(&again[HEADER_SIZE_BYTES..], &body[..], "what is read is what was written");
                 }
                 Ok(())

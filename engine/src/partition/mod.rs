@@ -12,6 +12,7 @@ mod replica;
 mod replicated;
 mod sessions;
 mod snapshots;
+mod state_hash;
 mod stored;
 
 use std::collections::VecDeque;
@@ -29,11 +30,13 @@ use crate::tree::{ReadOptions, Tree, Walk};
 
 pub(crate) use proposals::Proposals;
 use sessions::{Sessions, Verdict};
+use state_hash::RecentHashes;
 
 pub use proposals::{Durability, Proposal, ProposedEntry};
 pub(crate) use replica::ReplicaLog;
 pub use snapshots::SnapshotId;
 pub(crate) use snapshots::Snapshots;
+pub use state_hash::HASHES_KEPT;
 pub(crate) use stored::{StoredState, read_stored_state};
 
 /// The row of [`Keyspace::Meta`] that holds the counters, written with each flush.
@@ -48,21 +51,25 @@ pub struct Counters {
     pub revision: Revision,
     /// The newest entry's log time.
     pub log_time: LogTime,
+    /// The rolling hash of what was applied, where replicas compare it; otherwise zero.
+    pub state_hash: u64,
 }
 
 impl Counters {
-    fn encode(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
+    fn encode(self) -> [u8; 24] {
+        let mut bytes = [0; 24];
         bytes[..8].copy_from_slice(&self.revision.0.to_le_bytes());
-        bytes[8..].copy_from_slice(&self.log_time.0.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.log_time.0.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.state_hash.to_le_bytes());
         bytes
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (revision, log_time) = bytes.split_first_chunk::<8>()?;
+        let (&[revision, log_time, state_hash], []) = bytes.as_chunks::<8>() else { return None };
         Some(Self {
-            revision: Revision(u64::from_le_bytes(*revision)),
-            log_time: LogTime(u64::from_le_bytes(log_time.try_into().ok()?)),
+            revision: Revision(u64::from_le_bytes(revision)),
+            log_time: LogTime(u64::from_le_bytes(log_time)),
+            state_hash: u64::from_le_bytes(state_hash),
         })
     }
 }
@@ -155,6 +162,8 @@ pub struct Partition<E: Environment> {
     pub(crate) is_leading: bool,
     membership: Vec<u8>,
     sessions: Sessions,
+    /// Of a partition whose replicas decide together.
+    recent_hashes: RecentHashes,
 }
 
 /// What a partition is opened with.
@@ -201,6 +210,7 @@ impl<E: Environment> Partition<E> {
             },
             membership,
             sessions,
+            recent_hashes: RecentHashes::new(start.flushed.index, counters.state_hash),
             is_leading: !start.is_replicated,
             tree: start.tree,
             snapshots: Snapshots::default(),
@@ -375,6 +385,11 @@ impl<E: Environment> Partition<E> {
             }
         }
         self.applied = position;
+        if self.is_replicated() {
+            let hash = state_hash::with_entry(self.counters.state_hash, position, self.counters.log_time, &exceptions);
+            self.counters.state_hash = hash;
+            self.recent_hashes.push(position.index, hash);
+        }
         if self.next_deadline.is_due(self.counters.log_time) {
             self.next_deadline = NextDeadline::Unknown;
         }
@@ -422,16 +437,23 @@ impl<E: Environment> Partition<E> {
                 if let Some(deadline) = deadline {
                     self.insert_deadline(deadline, command.key, revision, newest_pin);
                 }
-                let row = Row { row_key, kind: RowKind::Value, deadline, value_crc, value };
-                self.tree.insert(&row, newest_pin);
+                self.put(&Row { row_key, kind: RowKind::Value, deadline, value_crc, value }, newest_pin);
             }
             Change::Delete => {
                 let row = Row { row_key, kind: RowKind::Tombstone, deadline: None, value_crc: 0, value: &[] };
-                self.tree.insert(&row, newest_pin);
+                self.put(&row, newest_pin);
             }
             Change::OpenSession { ttl_ms } => self.sessions.open(revision.0, ttl_ms, self.counters.log_time),
             Change::CloseSession { session } => self.sessions.close(session),
         }
+    }
+
+    /// Puts a row that follows from an entry alone, as every replica does.
+    fn put(&mut self, row: &Row<'_>, newest_pin: Option<Revision>) {
+        if self.is_replicated() {
+            self.counters.state_hash = state_hash::with_row(self.counters.state_hash, row);
+        }
+        self.tree.insert(row, newest_pin);
     }
 
     /// The index row goes by the same deadline as the value, so that compaction drops both.
@@ -441,7 +463,7 @@ impl<E: Environment> Partition<E> {
         index_key.extend_from_slice(key);
         let row_key = RowKey { keyspace: Keyspace::Deadline, key: &index_key, revision };
         let row = Row { row_key, kind: RowKind::Value, deadline: Some(deadline), value_crc: 0, value: &[] };
-        self.tree.insert(&row, newest_pin);
+        self.put(&row, newest_pin);
         self.next_deadline = match self.next_deadline {
             NextDeadline::Never => NextDeadline::At(deadline),
             NextDeadline::At(known) => NextDeadline::At(known.min(deadline)),

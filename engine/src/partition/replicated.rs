@@ -9,6 +9,7 @@
 //! Nothing is applied before it is committed; what is committed may be applied before this disk has it, and is flushed only once it has.
 
 use super::replica::{ReplicaEntry, ReplicaLog, SealedProposal};
+use super::state_hash::RecentHashes;
 use super::{Feed, NextDeadline, Outcome, Partition, ProposedEntry, StoredState};
 use crate::command::Entry;
 use crate::env::Environment;
@@ -55,6 +56,17 @@ impl<E: Environment> Partition<E> {
     #[must_use]
     pub fn last(&self) -> LogPosition {
         self.replica().last()
+    }
+
+    /// The rolling hash of what was applied as of `index`, if that is one of the last [`HASHES_KEPT`](super::HASHES_KEPT) entries.
+    #[must_use]
+    pub fn state_hash_at(&self, index: LogIndex) -> Option<u64> {
+        self.recent_hashes.at(index)
+    }
+
+    /// The rolling hashes that are known, up to `through`, and the index of the first.
+    pub fn state_hashes_through(&self, through: LogIndex) -> (LogIndex, impl Iterator<Item = u64> + '_) {
+        self.recent_hashes.through(through)
     }
 
     /// The memory of the entries that are kept, bytes.
@@ -135,6 +147,7 @@ impl<E: Environment> Partition<E> {
         // Readers held revisions of rows that are gone.
         self.snapshots.release_all();
         (self.counters, self.durable_counters) = (counters, counters);
+        self.recent_hashes = RecentHashes::new(through.index, counters.state_hash);
         (self.applied, self.durable) = (through, through);
         self.next_deadline = NextDeadline::Unknown;
         self.membership = membership;
@@ -151,7 +164,6 @@ impl<E: Environment> Partition<E> {
         self.membership = membership.to_vec();
         let row_key = RowKey { keyspace: Keyspace::Meta, key: MEMBERSHIP_KEY, revision: self.counters.revision };
         let value_crc = crc32fast::hash(membership);
-        let row = Row { row_key, kind: RowKind::Value, deadline: None, value_crc, value: membership };
-        self.tree.insert(&row, None);
+        self.put(&Row { row_key, kind: RowKind::Value, deadline: None, value_crc, value: membership }, None);
     }
 }

@@ -32,7 +32,8 @@ pub(crate) async fn read_stored_state<E: Environment>(environment: &E, tree: &Tr
     let mut cache = BlockCache::new(CACHE_BYTES);
     let mut state = loop {
         match find(tree, &mut cache) {
-            Ok(state) => break state,
+            Ok(Some(state)) => break state,
+            Ok(None) => return Err(Error::corruption(tree.directory(), 0, "the counters make no sense")),
             Err(Stop::Corruption(corruption)) => return Err(corruption.into()),
             Err(Stop::Miss(read)) => read_block(environment, &read, &mut cache).await?,
         }
@@ -73,11 +74,17 @@ async fn read_block<E: Environment>(environment: &E, read: &BlockRead<E::File>, 
     cache.complete(read, &buffer)
 }
 
-fn find<E: Environment>(tree: &Tree<E>, cache: &mut BlockCache) -> std::result::Result<StoredState, Stop<E::File>> {
+/// The counters and members; `None` if there are counters that cannot be read.
+fn find<E: Environment>(
+    tree: &Tree<E>,
+    cache: &mut BlockCache,
+) -> std::result::Result<Option<StoredState>, Stop<E::File>> {
     let mut state = StoredState::default();
-    tree.get(Keyspace::Meta, COUNTERS_KEY, Revision::MAX, cache, |row| {
-        state.counters = Counters::decode(row.value).unwrap_or_default();
+    let mut is_readable = true;
+    tree.get(Keyspace::Meta, COUNTERS_KEY, Revision::MAX, cache, |row| match Counters::decode(row.value) {
+        Some(counters) => state.counters = counters,
+        None => is_readable = false,
     })?;
     tree.get(Keyspace::Meta, MEMBERSHIP_KEY, Revision::MAX, cache, |row| state.membership = row.value.to_vec())?;
-    Ok(state)
+    Ok(is_readable.then_some(state))
 }

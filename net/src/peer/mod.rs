@@ -5,7 +5,7 @@
 //! with BIND, and says [`PeerHello`], which is answered. Then it sends a [`PeerTurn`] at a time, which nobody answers: what was lost is said again by consensus, which
 //! expects no more of its network. A turn without messages is a beat, a sign of life of the core that sent it.
 //! A replica that lags too far for the log is sent its partition's tables, a [`PeerTransfer`] for each part, and answers with [`PeerTransferReply`] over the
-//! connection that it dialled.
+//! connection that it dialled. Replicas compare what they have applied by [`PeerStateHashes`].
 //!
 //! These are layouts, not consensus: this crate does not know the crate that decides, and the server carries between the
 //! two. A decoded message is one that consensus can take without checks of its own: numbers leave room to count on,
@@ -14,6 +14,7 @@
 
 mod hello;
 mod message;
+mod state_hashes;
 mod transfer;
 mod turn;
 mod turn_writer;
@@ -23,6 +24,7 @@ pub use message::{
     PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerEntries, PeerEntry, PeerMessage, PeerVoteKind, PeerVoteReply,
     PeerVoteRequest,
 };
+pub use state_hashes::PeerStateHashes;
 pub use transfer::{PeerTransfer, PeerTransferOutcome, PeerTransferPart, PeerTransferReply};
 pub use turn::{PeerMessages, PeerTurn};
 pub use turn_writer::{PeerAppendWriter, PeerTurnWriter};

@@ -14,8 +14,9 @@ use corelode_net::handshake::{
 };
 use corelode_net::limits::BODY_SIZE_BYTES_MAX;
 use corelode_net::peer::{
-    PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerHello, PeerMessage, PeerTransfer, PeerTransferOutcome,
-    PeerTransferPart, PeerTransferReply, PeerTurn, PeerTurnWriter, PeerVoteKind, PeerVoteReply, PeerVoteRequest,
+    PeerAppend, PeerAppendOutcome, PeerAppendReply, PeerHello, PeerMessage, PeerStateHashes, PeerTransfer,
+    PeerTransferOutcome, PeerTransferPart, PeerTransferReply, PeerTurn, PeerTurnWriter, PeerVoteKind, PeerVoteReply,
+    PeerVoteRequest,
 };
 use corelode_net::table::{
     Bind, BindReply, CoreEntry, CoreStatus, Counter, ErrorReply, FollowerState, FollowerStatus, GoAway, Histograms,
@@ -382,6 +383,9 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     add("PEER_TRANSFER_REPLY, done", &mut |out| reply(PeerTransferOutcome::Done).encode(HEAD, out));
     let refused = PeerTransferOutcome::Refused { message: "the disk is full" };
     add("PEER_TRANSFER_REPLY, refused", &mut |out| reply(refused).encode(HEAD, out));
+    add("PEER_STATE_HASHES", &mut |out| {
+        PeerStateHashes::encode(PartitionId(4), LogIndex(42), [0x0123_4567_89ab_cdef, 7], HEAD, out);
+    });
     add("PEER_TURN, a beat", &mut |out| {
         PeerTurnWriter::begin(out, BootId(0x0b00_7000), 4).finish(HEAD);
     });
@@ -456,6 +460,7 @@ pub fn decode_everything(frame: &Frame<'_>) -> usize {
     count(PeerHello::decode_reply(frame).is_ok());
     count(PeerTransfer::decode(frame).is_ok());
     count(PeerTransferReply::decode(frame).is_ok());
+    count(PeerStateHashes::decode(frame).is_ok());
     count(PeerTurn::decode(frame).is_ok_and(|turn| {
         assert_eq!(turn.messages().count(), turn.count());
         for (_, message) in turn.messages() {

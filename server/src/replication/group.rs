@@ -14,6 +14,7 @@ use corelode_raft::{
     Restart, Term, Time,
 };
 
+use super::comparison::Divergence;
 use super::members;
 use super::transfer::PINNED_TIMES_MAX;
 use crate::cluster::Cluster;
@@ -42,6 +43,9 @@ pub(crate) struct Group {
     pub(crate) tick_at: Option<Time>,
     /// Another replica's tables are being put in place of its own: it hears and does nothing meanwhile.
     pub(crate) is_replacing: bool,
+    /// The last entry whose hash the leader was told.
+    pub(crate) hash_reported: ids::LogIndex,
+    pub(crate) divergence: Divergence,
     /// The bytes of entries that are kept for followers that lag. One that lags by more is sent tables.
     entry_bytes_kept_max: usize,
 }
@@ -88,6 +92,8 @@ impl Group {
             is_active: false,
             tick_at: None,
             is_replacing: false,
+            hash_reported: ids::LogIndex(0),
+            divergence: Divergence::default(),
             entry_bytes_kept_max: cluster.entry_bytes_kept_max,
         }
     }

@@ -8,6 +8,7 @@
 //!
 //! Owned by one core. A group that nothing happens to costs nothing.
 
+pub(crate) mod comparison;
 pub(crate) mod group;
 pub(crate) mod leaders;
 pub(crate) mod link;
@@ -23,6 +24,7 @@ use corelode_engine::store::Store;
 use corelode_raft::{NodeId, Time};
 
 use crate::cluster::Cluster;
+use comparison::ComparisonSchedule;
 use group::Group;
 use leaders::Leaders;
 use link::Link;
@@ -42,6 +44,7 @@ pub(crate) struct Replication {
     pub(crate) hand_over_until: Option<Time>,
     pub(crate) lending: Lending,
     pub(crate) receiving: Receiving,
+    pub(crate) comparison: ComparisonSchedule,
     pub(crate) counters: ReplicationCounters,
 }
 
@@ -58,8 +61,14 @@ pub(crate) struct ReplicationCounters {
 
 impl Replication {
     pub(crate) fn new<E: Environment>(cluster: Cluster, store: &Store<E>, now: Time) -> Self {
+        // A partition may have come here, or gone from here, since the cluster began.
+        let was_here = |partition: PartitionId| {
+            store.hard_state(partition).term.0 > 0
+                || store.partition(partition).is_some_and(|owned| owned.last().index.0 > 0)
+        };
         let partitions = store.partitions().map(|partition| partition.id());
-        let here = partitions.filter(|partition| cluster.replicas(*partition).contains(&cluster.node));
+        let here =
+            partitions.filter(|partition| cluster.replicas(*partition).contains(&cluster.node) || was_here(*partition));
         let groups: BTreeMap<_, _> =
             here.map(|partition| (partition, Group::new(&cluster, store, partition, now))).collect();
         let links = cluster.others().map(|(node, address)| (node, Link::new(address))).collect();
@@ -71,6 +80,7 @@ impl Replication {
             hand_over_until: None,
             lending: Lending::new(cluster.transfer_bytes_per_second),
             receiving: Receiving::default(),
+            comparison: ComparisonSchedule::default(),
             groups,
             cluster,
             counters: ReplicationCounters::default(),
@@ -78,6 +88,13 @@ impl Replication {
         let all: Vec<_> = replication.groups.keys().copied().collect();
         all.into_iter().for_each(|partition| replication.activate(partition));
         replication
+    }
+
+    /// A leader believes that this node has a replica of a partition: it has from now on, with nothing in it yet.
+    pub(crate) fn welcome<E: Environment>(&mut self, store: &Store<E>, partition: PartitionId, now: Time) {
+        if !self.groups.contains_key(&partition) && store.partition(partition).is_some() {
+            self.groups.insert(partition, Group::new(&self.cluster, store, partition, now));
+        }
     }
 
     /// Something has happened to a group: this turn looks at it.
@@ -125,7 +142,7 @@ impl Replication {
     /// When something is to be done although nothing arrives.
     pub(crate) fn next_time(&self, now: Time) -> Option<Time> {
         let first = self.ticks.first().map(|(at, _)| *at);
-        let transfers = [self.lending.next_time(now), self.receiving.next_time()];
+        let transfers = [self.lending.next_time(now), self.receiving.next_time(), self.comparison.next_time()];
         let links = self.links.values().filter_map(Link::next_time);
         first.into_iter().chain(transfers.into_iter().flatten()).chain(links).min()
     }

@@ -11,7 +11,7 @@ use corelode_net::body::{
 };
 use corelode_net::handshake::{Features, Nonce, ServerHandshake};
 use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX};
-use corelode_net::peer::{PeerHello, PeerTransfer, PeerTransferReply, PeerTurn};
+use corelode_net::peer::{PeerHello, PeerStateHashes, PeerTransfer, PeerTransferReply, PeerTurn};
 use corelode_net::table::{Bind, BindReply, ErrorReply, GoAway, HistogramsRequest, ScanRelease, ScanRequest};
 use corelode_net::{BodyError, ErrorCode, Frame, FrameReader, Opcode, ReplyHead, Role};
 
@@ -367,7 +367,11 @@ impl<E: Environment> Shard<E> {
             _ if !role.may(opcode) => Err(Refused::Code(ErrorCode::Forbidden)),
             Opcode::Ping | Opcode::Topology | Opcode::Status | Opcode::Histograms => Ok(opcode),
             // What is under way ends by what other nodes say.
-            Opcode::PeerHello | Opcode::PeerTurn | Opcode::PeerTransfer | Opcode::PeerTransferReply => Ok(opcode),
+            Opcode::PeerHello
+            | Opcode::PeerTurn
+            | Opcode::PeerTransfer
+            | Opcode::PeerTransferReply
+            | Opcode::PeerStateHashes => Ok(opcode),
             _ if self.is_draining => Err(Refused::Code(ErrorCode::ShuttingDown)),
             _ => Ok(opcode),
         });
@@ -480,6 +484,11 @@ impl<E: Environment> Shard<E> {
             Opcode::PeerTransferReply => {
                 let reply = PeerTransferReply::decode(frame)?;
                 self.take_transfer_reply(self.node_at(client.connection)?, &reply);
+                self.answer(client, |_, _| {});
+            }
+            Opcode::PeerStateHashes => {
+                let hashes = PeerStateHashes::decode(frame)?;
+                self.take_state_hashes(self.node_at(client.connection)?, &hashes);
                 self.answer(client, |_, _| {});
             }
             Opcode::Ping => self.deliver(reply_to, OperationResult::Done),

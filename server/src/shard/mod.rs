@@ -13,11 +13,13 @@
 //! unread in the kernel, or is refused with a retryable error before any work is done.
 
 mod batch;
+mod compare;
 mod complaints;
 mod connection;
 mod dial;
 mod execute;
 mod frames;
+mod govern;
 mod map;
 mod operation;
 mod replicate;

@@ -7,7 +7,7 @@ use corelode_engine::ids::{self, PartitionId};
 use corelode_engine::partition::ProposedEntry;
 use corelode_net::peer::{PeerMessage, PeerTurn, PeerTurnWriter};
 use corelode_net::{BootId, ErrorCode, MapEpoch, RequestHead, RequestId};
-use corelode_raft::{Accepted, Input, LogIndex, LogPosition, Message, NodeId, Output, Term, Time};
+use corelode_raft::{Accepted, Input, LogIndex, LogPosition, Membership, Message, NodeId, Output, Term, Time};
 
 use super::{Failure, Leader, Operation, OperationResult, ReadLevel, ReplyTo, Request, Shard};
 use crate::replication::group::Group;
@@ -20,7 +20,7 @@ use crate::shard::Parked;
 const LINK_OUTPUT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// How a core sees a replica of its own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReplicaStatus {
     /// The partition.
     pub partition: PartitionId,
@@ -34,6 +34,14 @@ pub struct ReplicaStatus {
     pub last: LogPosition,
     /// The last entry that it knows to be committed.
     pub committed: LogIndex,
+    /// The last entry that it has applied.
+    pub applied: LogIndex,
+    /// The rolling hash of what it has applied.
+    pub state_hash: u64,
+    /// The first entry from which another replica has applied something else, as far as it was found.
+    pub diverged_from: Option<ids::LogIndex>,
+    /// The members of its group, as of its log.
+    pub membership: Membership,
 }
 
 /// Messages of a turn, by the node that they go to.
@@ -118,6 +126,9 @@ impl<E: Environment> Shard<E> {
     ) {
         // What does not belong here is of a node that was told something else; what finds no room is sent again.
         let has_entries = matches!(message, PeerMessage::Append(_, entries) if entries.len() > 0);
+        if matches!(message, PeerMessage::Append(..)) {
+            replication.welcome(&self.store, partition, self.raft_now());
+        }
         let is_here = replication.groups.contains_key(&partition);
         if !is_here || has_entries && self.store.check_capacity(partition).is_err() {
             replication.counters.messages_dropped += 1;
@@ -216,6 +227,7 @@ impl<E: Environment> Shard<E> {
             self.end_group_turn(&mut replication, partition, &mut output, &mut outgoing);
         }
         self.send_to_peers(&mut replication, outgoing);
+        self.report_state_hashes(&mut replication);
         self.tell_leaders(&mut replication);
         self.replication = Some(replication);
         // What this core alone could store at once is stored.
@@ -250,6 +262,7 @@ impl<E: Environment> Shard<E> {
         }
         if let Some(through) = output.committed {
             self.store.commit(partition, ids::LogIndex(through.0), &mut self.outcomes);
+            replication.comparison.note_applied(now);
         }
         // Not earlier: a group that falls silent with this turn would never flush what the turn has applied.
         group.note_stored(&mut self.store);
@@ -408,6 +421,8 @@ impl<E: Environment> Shard<E> {
         let groups = self.replication.iter().flat_map(|replication| replication.groups.values());
         let status = |group: &Group| {
             let (status, log) = (group.raft.status(), group.raft.log());
+            let owned = self.store.partition(group.partition).expect("owned");
+            let applied = owned.applied().index;
             ReplicaStatus {
                 partition: group.partition,
                 term: status.term,
@@ -415,6 +430,10 @@ impl<E: Environment> Shard<E> {
                 leader: status.leader,
                 last: log.last(),
                 committed: log.committed(),
+                applied: LogIndex(applied.0),
+                state_hash: owned.state_hash_at(applied).expect("the last hash is always kept"),
+                diverged_from: group.divergence.first(),
+                membership: group.raft.membership().clone(),
             }
         };
         groups.map(status).collect()
@@ -432,6 +451,9 @@ impl<E: Environment> Shard<E> {
             ("replicas_without_leader", counted(&|group| group.leader().is_none())),
             ("replicas_silent", counted(&|group| group.raft.is_silent())),
             ("replicas_entries_uncommitted", groups().map(Group::entries_uncommitted).sum()),
+            ("replicas_diverged", counted(&|group| group.divergence.first().is_some())),
+            ("state_hashes_compared_total", replication.comparison.counters.compared),
+            ("state_hashes_incomparable_total", replication.comparison.counters.incomparable),
             ("replicas_reads_waiting", replication.reads_waiting() as u64),
             ("peers_alive", replication.links.values().filter(|link| link.is_alive).count() as u64),
             ("peer_frames_sent_total", of_peers.frames_sent),

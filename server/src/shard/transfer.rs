@@ -218,6 +218,7 @@ impl<E: Environment> Shard<E> {
         };
         let group = replication.groups.get_mut(&partition).expect("looked up by the caller");
         group.is_replacing = false;
+        group.divergence.clear();
         let position = crate::replication::group::raft_position(position);
         let input = Input::SnapshotInstalled { position, membership };
         let installed = group.step(&mut self.store, now, self.now.wall_ms, input);
@@ -227,7 +228,7 @@ impl<E: Environment> Shard<E> {
         self.fail_proposals(partition, &cut);
     }
 
-    fn send_to_node(&mut self, replication: &Replication, node: NodeId, bytes: &[u8]) {
+    pub(super) fn send_to_node(&mut self, replication: &Replication, node: NodeId, bytes: &[u8]) {
         if let (false, Some(connection)) = (bytes.is_empty(), link_to(replication, node)) {
             self.append_output(connection, |_, output| output.extend_from_slice(bytes));
         }
