@@ -14,7 +14,7 @@ use corelode_engine::ids::PartitionId;
 use corelode_engine::io_buffer::IoBuffer;
 use corelode_engine::row::Keyspace;
 use corelode_engine::tree::{ReadOptions, Walk};
-use corelode_raft::Term;
+use corelode_raft::{LogIndex, Membership, Term};
 use corelode_server::cluster::{Cluster, NodeId};
 use corelode_server::options::Options;
 use corelode_server::shard::{ReplicaStatus, Shard};
@@ -35,6 +35,7 @@ pub struct Shape {
     pub election_timeout: Duration,
 }
 
+const USUAL_LATENCY: Latency = Latency { least: Duration::from_micros(50), spread: Duration::from_micros(500) };
 /// What a node may stop for by itself: faults of its disk, which only the plan brings.
 const FAILURES_OF_DISKS: [&str; 2] = ["Input/output error", "No space left on device"];
 
@@ -43,6 +44,8 @@ const FAILURES_OF_DISKS: [&str; 2] = ["Input/output error", "No space left on de
 pub(crate) struct Observer {
     /// Who led which term of which partition.
     leaders: RefCell<BTreeMap<(PartitionId, Term), u64>>,
+    /// The hash of what was applied, and by whom first.
+    applied: RefCell<BTreeMap<(PartitionId, LogIndex), (u64, u64)>>,
     trace: Cell<u64>,
     turns: Cell<u64>,
     violation: RefCell<Option<String>>,
@@ -60,6 +63,20 @@ impl Observer {
     pub(crate) fn observe(&self, node: u64, core: u16, shard: &Shard<SimulatedEnvironment>) {
         self.turns.set(self.turns.get() + 1);
         for status in shard.replicas() {
+            let at = (status.partition, status.applied);
+            let (hash, first) = *self.applied.borrow_mut().entry(at).or_insert((status.state_hash, node));
+            if hash != status.state_hash {
+                let (partition, index) = at;
+                self.violated(format!(
+                    "nodes {first} and {node} have applied different entries of partition {partition} through {index}"
+                ));
+            }
+            if let Some(index) = status.diverged_from {
+                let partition = status.partition;
+                self.violated(format!(
+                    "node {node} says that a replica of partition {partition} differs from {index} on"
+                ));
+            }
             if !status.is_leading {
                 continue;
             }
@@ -89,6 +106,7 @@ pub struct SimulatedCluster {
     pub network: Network,
     machines: BTreeMap<u64, Machine>,
     observer: Rc<Observer>,
+    membership_changes: Cell<u64>,
 }
 
 impl SimulatedCluster {
@@ -100,8 +118,7 @@ impl SimulatedCluster {
     pub fn new(shape: Shape, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let simulation = Simulation::new(random.next_u64());
-        let latency = Latency { least: Duration::from_micros(50), spread: Duration::from_micros(500) };
-        let network = Network::new(&simulation, random.next_u64(), latency);
+        let network = Network::new(&simulation, random.next_u64(), USUAL_LATENCY);
         let observer = Rc::new(Observer::default());
         let address = |node: u64| SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(7_000 + node).expect("few")));
         let cluster = Cluster {
@@ -121,12 +138,61 @@ impl SimulatedCluster {
             (node, machine)
         });
         let machines = machines.collect();
-        Self { shape, simulation, network, machines, observer }
+        Self { shape, simulation, network, machines, observer, membership_changes: Cell::new(0) }
     }
 
     /// Ends a node at once.
     pub fn crash(&mut self, node: u64, policy: CrashPolicy) {
         self.machine(node).crash(policy);
+    }
+
+    /// Asks a node to stop in order.
+    pub fn stop(&mut self, node: u64) {
+        self.machine(node).stop();
+    }
+
+    /// Nodes that were asked to stop and have not yet.
+    #[must_use]
+    pub fn stopping(&self) -> Option<u64> {
+        self.machines.iter().find_map(|(node, machine)| machine.is_stopping().then_some(*node))
+    }
+
+    /// Asks whoever leads a partition to hand it to a node; it may refuse.
+    pub fn transfer_leadership(&self, partition: u16, to: u64) {
+        self.on_leader(partition, |shard| shard.transfer_leadership(PartitionId(partition), NodeId(to)));
+    }
+
+    /// Asks whoever leads a partition to change its group's members; it may refuse.
+    pub fn change_membership(&self, partition: u16, voters: &[u64], learners: &[u64]) {
+        let nodes = |numbers: &[u64]| numbers.iter().copied().map(NodeId).collect::<Vec<_>>();
+        let membership = Membership::new(nodes(voters), nodes(learners)).expect("the plan names members that can be");
+        self.on_leader(partition, |shard| {
+            shard.change_membership(PartitionId(partition), membership.clone())?;
+            self.membership_changes.set(self.membership_changes.get() + 1);
+            Ok(())
+        });
+    }
+
+    /// How many changes of members were begun.
+    #[must_use]
+    pub fn membership_changes(&self) -> u64 {
+        self.membership_changes.get()
+    }
+
+    fn on_leader(
+        &self,
+        partition: u16,
+        ask: impl Fn(&mut Shard<SimulatedEnvironment>) -> Result<(), corelode_raft::Refused>,
+    ) {
+        for core in self.machines.values().flat_map(Machine::cores) {
+            let leads = |status: &ReplicaStatus| status.partition == PartitionId(partition) && status.is_leading;
+            let mut shard = core.shard.borrow_mut();
+            if shard.replicas().iter().any(leads) {
+                // What is refused does not happen, and that is no fault.
+                let _ = ask(&mut shard);
+                core.raise();
+            }
+        }
     }
 
     /// Starts a node, if it does not run. One that stopped by itself is ended first; it must have had a reason.
@@ -141,6 +207,22 @@ impl SimulatedCluster {
             machine.crash(CrashPolicy::KeepUnsynced);
             machine.start();
         }
+    }
+
+    /// Starts the nodes that stopped by themselves; answers how many those were.
+    pub fn restart_failed(&mut self) -> u64 {
+        let failed: Vec<_> = self.nodes().filter(|node| self.failure(*node).is_some()).collect();
+        failed.iter().for_each(|node| self.start(*node));
+        failed.len() as u64
+    }
+
+    /// The members of a partition's group, once they are settled, as the leader of the newest term has them.
+    #[must_use]
+    pub fn members(&self, partition: PartitionId) -> Option<Vec<u64>> {
+        let replicas = self.replicas();
+        let leaders = replicas.iter().filter(|(_, status)| status.partition == partition && status.is_leading);
+        let (_, status) = leaders.max_by_key(|(_, status)| status.term)?;
+        (!status.membership.is_joint()).then(|| status.membership.nodes().map(|node| node.0).collect())
     }
 
     /// Starts all nodes that do not run, as whoever watches over processes does.
@@ -245,6 +327,7 @@ impl SimulatedCluster {
     /// Heals everything: the network, pauses, and nodes that do not run.
     pub fn heal(&mut self) {
         self.network.heal();
+        self.network.set_latency(USUAL_LATENCY);
         for node in self.nodes() {
             self.set_paused(node, false);
             if let Some(environment) = self.environment(node) {
@@ -305,6 +388,12 @@ impl SimulatedCluster {
     #[must_use]
     pub fn client(number: u64) -> Place {
         Place::Client(number)
+    }
+}
+
+impl Drop for SimulatedCluster {
+    fn drop(&mut self) {
+        self.machines.values_mut().for_each(|machine| drop(machine.end()));
     }
 }
 

@@ -19,6 +19,9 @@ use crate::signal::Signal;
 
 /// How long a node may take to accept a connection.
 const DIAL_PATIENCE: Duration = Duration::from_secs(2);
+/// How long clients get to take their answers when the node is to stop.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+const STOP_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A core: what its tasks share.
 pub(crate) struct SimulatedCore {
@@ -66,7 +69,12 @@ impl SimulatedCore {
         self.environment.spawn(task);
     }
 
-    fn post(&self, message: Message<SimulatedEnvironment>) {
+    /// Has the core look around.
+    pub(crate) fn raise(&self) {
+        self.turn.raise();
+    }
+
+    pub(crate) fn post(&self, message: Message<SimulatedEnvironment>) {
         self.mailbox.borrow_mut().push_back(message);
         self.turn.raise();
     }
@@ -75,6 +83,7 @@ impl SimulatedCore {
 /// Runs a core until it fails.
 pub(crate) async fn run(core: Rc<SimulatedCore>) {
     let simulation = core.environment.simulation().clone();
+    let mut draining_since = None;
     loop {
         while core.machine.is_paused.get() {
             simulation.sleep(Duration::from_millis(5)).await;
@@ -83,8 +92,55 @@ pub(crate) async fn run(core: Rc<SimulatedCore>) {
             core.machine.fail(&error);
             return;
         }
-        let sleep = core.shard.borrow().sleep_ms_max(core.now()).map(Duration::from_millis);
+        let (is_draining, is_drained, sleep) = {
+            let shard = core.shard.borrow();
+            (shard.is_draining(), shard.is_drained(), shard.sleep_ms_max(core.now()).map(Duration::from_millis))
+        };
+        if is_draining {
+            let since = *draining_since.get_or_insert(simulation.now());
+            if is_drained || simulation.now() - since > DRAIN_PATIENCE {
+                break;
+            }
+        }
+        let sleep = if is_draining { Some(STOP_INTERVAL) } else { sleep };
         core.turn.wait_for(&simulation, sleep).await;
+    }
+    match close(&core).await {
+        Ok(()) => core.machine.core_ended(),
+        Err(error) => core.machine.fail(&error),
+    }
+}
+
+/// Leaves nothing to replay, as `server/src/runtime/core.rs` does.
+async fn close(core: &Rc<SimulatedCore>) -> Result<(), Error> {
+    let simulation = core.environment.simulation().clone();
+    let failures_before = {
+        let mut shard = core.shard.borrow_mut();
+        shard.store_mut().flush_all();
+        shard.store_mut().counters().job_failures
+    };
+    let mut is_marked = false;
+    loop {
+        while core.machine.is_paused.get() {
+            simulation.sleep(Duration::from_millis(5)).await;
+        }
+        turn(core)?;
+        {
+            let mut shard = core.shard.borrow_mut();
+            let store = shard.store_mut();
+            if store.counters().job_failures > failures_before {
+                return Ok(());
+            }
+            if store.is_log_idle() && !store.is_flushing() {
+                if !std::mem::replace(&mut is_marked, true) {
+                    store.mark_log();
+                }
+                if store.is_log_idle() {
+                    return Ok(());
+                }
+            }
+        }
+        core.turn.wait_for(&simulation, Some(STOP_INTERVAL)).await;
     }
 }
 

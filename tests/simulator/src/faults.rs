@@ -20,6 +20,14 @@ pub enum Fault {
     SlowDisk(u64, u32),
     /// A node that does not run is started.
     Start(u64),
+    /// A node is asked to stop in order, as by SIGTERM.
+    Stop(u64),
+    /// Whoever leads a partition is to hand it to a node.
+    Transfer(u16, u64),
+    /// Whoever leads a partition is to give its group these voters and learners.
+    ChangeMembership(u16, Vec<u64>, Vec<u64>),
+    /// A node's disk is full as soon as its files hold so many bytes, or holds whatever comes.
+    FullDisk(u64, Option<u64>),
     /// A node stands still, as by SIGSTOP.
     Pause(u64),
     /// It goes on.
@@ -30,6 +38,8 @@ pub enum Fault {
     Partition(Vec<u64>),
     /// All partitions are over.
     Heal,
+    /// Everything works again, for a while.
+    Calm,
     /// The connections between two nodes break.
     Cut(u64, u64),
     /// Bytes take at least so long from now on.
@@ -52,12 +62,19 @@ pub type Plan = Vec<(Duration, Fault)>;
 /// The plan of a seed: faults until `until`. At most a minority is down at once, but partitions may leave no majority for a while.
 #[must_use]
 pub fn plan(shape: &Shape, until: Duration, random: &mut Random) -> Plan {
-    let mut planner = Planner { shape: *shape, random, down: BTreeSet::new(), paused: BTreeSet::new() };
+    let mut planner = Planner { shape: *shape, random, down: BTreeSet::new(), paused: BTreeSet::new(), full: None };
     let mut plan = Plan::new();
     let mut at = Duration::from_millis(500);
     // Some seeds are wild, and some quiet.
     let pause_ms = 200 + planner.random.below(3_000);
+    let mut calm_at = CALM_EVERY;
     while at < until {
+        if at > calm_at {
+            plan.push((at, planner.calm()));
+            at += CALM;
+            calm_at = at + CALM_EVERY;
+            continue;
+        }
         let fault = planner.next();
         if let Fault::PowerCut(_, off) = fault {
             let power_returns = at + off;
@@ -72,11 +89,16 @@ pub fn plan(shape: &Shape, until: Duration, random: &mut Random) -> Plan {
     plan
 }
 
+/// Faults do not go on for longer without a time in which everything works: what a cluster that never recovers does says little.
+const CALM_EVERY: Duration = Duration::from_secs(7);
+const CALM: Duration = Duration::from_millis(1_500);
+
 struct Planner<'a> {
     shape: Shape,
     random: &'a mut Random,
     down: BTreeSet<u64>,
     paused: BTreeSet<u64>,
+    full: Option<u64>,
 }
 
 impl Planner<'_> {
@@ -84,10 +106,34 @@ impl Planner<'_> {
         1 + self.random.below(self.shape.nodes)
     }
 
+    fn calm(&mut self) -> Fault {
+        self.down.clear();
+        self.paused.clear();
+        self.full = None;
+        Fault::Calm
+    }
+
+    fn partition(&mut self) -> u16 {
+        u16::try_from(self.random.below(u64::from(self.shape.partitions))).expect("few partitions")
+    }
+
+    /// Some of the nodes vote, and of the others some learn.
+    fn change_membership(&mut self) -> Fault {
+        let partition = self.partition();
+        let mut nodes: Vec<_> = (1..=self.shape.nodes).collect();
+        let mut voters = Vec::new();
+        while !nodes.is_empty() && (voters.len() < 2 || self.random.below(4) > 0) {
+            voters.push(nodes.swap_remove(self.random.position(nodes.len())));
+        }
+        nodes.retain(|_| self.random.below(2) == 0);
+        voters.sort_unstable();
+        Fault::ChangeMembership(partition, voters, nodes)
+    }
+
     fn next(&mut self) -> Fault {
         let (node, other) = (self.node(), self.node());
         let minority = usize::try_from((self.shape.nodes - 1) / 2).expect("few nodes");
-        match self.random.below(20) {
+        match self.random.below(26) {
             0..=2 => {
                 if let Some(down) = self.down.pop_first() {
                     return Fault::Start(down);
@@ -134,6 +180,21 @@ impl Planner<'_> {
                 Fault::PowerCut(policy, Duration::from_millis(self.random.below(500)))
             }
             15 | 16 => Fault::SlowDisk(node, [1, 1, 10, 50, 200][self.random.position(5)]),
+            17 | 18 => Fault::Transfer(self.partition(), node),
+            19 | 20 => self.change_membership(),
+            21 => {
+                if minority > 0 && self.down.is_empty() {
+                    self.down.insert(node);
+                }
+                Fault::Stop(node)
+            }
+            22 => match self.full.take() {
+                Some(full) => Fault::FullDisk(full, None),
+                None => {
+                    self.full = Some(node);
+                    Fault::FullDisk(node, Some(self.random.below(3 * 1024 * 1024)))
+                }
+            },
             _ => Fault::Heal,
         }
     }
@@ -151,6 +212,16 @@ pub fn apply(cluster: &mut SimulatedCluster, fault: &Fault) {
             }
         }
         Fault::Start(node) => cluster.start(*node),
+        Fault::Stop(node) => cluster.stop(*node),
+        Fault::Transfer(partition, to) => cluster.transfer_leadership(*partition, *to),
+        Fault::ChangeMembership(partition, voters, learners) => {
+            cluster.change_membership(*partition, voters, learners);
+        }
+        Fault::FullDisk(node, capacity_bytes) => {
+            if let Some(environment) = cluster.environment(*node) {
+                environment.set_capacity_bytes(*capacity_bytes);
+            }
+        }
         Fault::Pause(node) => cluster.set_paused(*node, true),
         Fault::Resume(node) => cluster.set_paused(*node, false),
         Fault::OneWay(from, to) => cluster.network.block(place(*from), place(*to)),
@@ -163,6 +234,7 @@ pub fn apply(cluster: &mut SimulatedCluster, fault: &Fault) {
             }
         }
         Fault::Heal => cluster.network.heal(),
+        Fault::Calm => cluster.heal(),
         Fault::Cut(one, other) => cluster.network.cut(place(*one), place(*other)),
         Fault::Slow(least) => cluster.network.set_latency(Latency { least: *least, spread: *least * 4 }),
         Fault::ClockStep(node, by_ms) => cluster.step_wall_clock(*node, *by_ms),

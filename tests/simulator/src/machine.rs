@@ -16,6 +16,7 @@ use corelode_net::handshake::{Features, Secrets, ServerConfig, VersionRange};
 use corelode_net::table::Limits;
 use corelode_net::{ClusterId, CoreIndex, MapEpoch, NodeId};
 use corelode_server::cluster::Cluster;
+use corelode_server::message::Message;
 use corelode_server::options::Options;
 use corelode_server::shard::{Core, Now, PartitionMap, Shard, ShardConfig, ShardLimits};
 
@@ -43,6 +44,8 @@ pub(crate) struct MachineShared {
     pub(crate) travelling: RefCell<BTreeMap<RawFd, Endpoint>>,
     /// As by SIGSTOP.
     pub(crate) is_paused: Cell<bool>,
+    /// Cores that have yet to end, if the node was asked to stop.
+    pub(crate) stopping: Cell<Option<usize>>,
     /// How much faster than the true one its clock runs, parts in a million.
     pub(crate) clock_drift_ppm: Cell<i64>,
     random: RefCell<Random>,
@@ -115,6 +118,7 @@ impl Machine {
             cores: RefCell::default(),
             travelling: RefCell::default(),
             is_paused: Cell::new(false),
+            stopping: Cell::new(None),
             clock_drift_ppm: Cell::new(self.drift_ppm),
             random: RefCell::new(Random::new(self.random.next_u64())),
             observer: Rc::clone(&self.observer),
@@ -128,17 +132,39 @@ impl Machine {
 
     /// Ends it at once; what its disk has afterwards is a matter of `policy`.
     pub(crate) fn crash(&mut self, policy: CrashPolicy) {
-        let Some(Life { environment, shared }) = self.life.take() else { return };
-        self.network.kill(self.place());
-        environment.crash();
+        let Some(environment) = self.end() else { return };
         self.disk = environment.crash_image(policy, self.random.next_u64());
-        shared.cores.borrow_mut().clear();
-        shared.travelling.borrow_mut().clear();
     }
 
-    /// Whether it runs, or is starting.
+    /// Ends it for good: its tasks hold what holds them, and must go.
+    pub(crate) fn end(&mut self) -> Option<SimulatedEnvironment> {
+        let Life { environment, shared } = self.life.take()?;
+        self.network.kill(self.place());
+        environment.crash();
+        shared.cores.borrow_mut().clear();
+        shared.travelling.borrow_mut().clear();
+        Some(environment)
+    }
+
+    /// Asks it to stop in order, if it serves.
+    pub(crate) fn stop(&self) {
+        let Some(Life { shared, .. }) = &self.life else { return };
+        let cores = shared.cores.borrow();
+        if !cores.is_empty() && shared.stopping.get().is_none() {
+            shared.stopping.set(Some(cores.len()));
+            cores.iter().for_each(|core| core.post(Message::ShutDown));
+        }
+    }
+
+    /// Whether it was asked to stop, and has not yet.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_up() && self.life.as_ref().is_some_and(|life| life.shared.stopping.get().is_some())
+    }
+
+    /// Whether it runs, or is starting or stopping.
     pub(crate) fn is_up(&self) -> bool {
-        self.life.as_ref().is_some_and(|life| life.shared.failure.borrow().is_none())
+        let is_up = |life: &Life| life.shared.failure.borrow().is_none() && life.shared.stopping.get() != Some(0);
+        self.life.as_ref().is_some_and(is_up)
     }
 
     /// Why it stopped by itself, if it did.
@@ -196,6 +222,15 @@ impl MachineShared {
     /// A core has had its turn.
     pub(crate) fn observe(&self, core: u16, shard: &Shard<SimulatedEnvironment>) {
         self.observer.observe(self.node, core, shard);
+    }
+
+    /// A core has ended as it was asked to.
+    pub(crate) fn core_ended(&self) {
+        let left = self.stopping.get().expect("it was asked to stop") - 1;
+        self.stopping.set(Some(left));
+        if left == 0 {
+            self.network.kill(self.place());
+        }
     }
 
     pub(crate) fn fail(&self, error: &Error) {

@@ -1,6 +1,7 @@
 //! One seed, from the first start to the last check.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -8,19 +9,21 @@ use std::time::Duration;
 use corelode_engine::env::Environment;
 use corelode_engine::env::simulated::{DiskImage, Random, SimulatedEnvironment, SimulationOptions};
 use corelode_engine::ids::PartitionId;
+use corelode_raft::marks::{self, Mark};
 
 use crate::client::{Client, Counts, Manner};
 use crate::cluster::{ReplicaRows, Shape, SimulatedCluster};
 use crate::faults::{self, Plan};
 use crate::history::History;
 use crate::linearizability;
-use crate::network::Latency;
 use crate::signal::Signal;
 
 /// After faults end each partition has a leader within so long.
 const LEADER_PATIENCE: Duration = Duration::from_secs(10);
 /// And its replicas hold the same within so long.
 const EQUALITY_PATIENCE: Duration = Duration::from_secs(60);
+/// And nodes that were asked to stop have within so long.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
 const KEYS: u64 = 8;
 
 /// What a seed is run with.
@@ -59,9 +62,17 @@ pub struct Report {
     pub self_stops: u64,
     /// Simulated time.
     pub simulated: Duration,
+    /// Membership changes that were begun.
+    pub changes: u64,
+    /// How often consensus took paths that are rarely taken.
+    pub marks: BTreeMap<Mark, u64>,
     /// The trace.
     pub trace: u64,
 }
+
+/// What a seed must have seen to be worth anything.
+const ANSWERED_MIN: u64 = 100;
+const OVERLAPPING_MIN: u64 = 20;
 
 impl Scenario {
     /// The scenario of a seed.
@@ -101,17 +112,17 @@ impl Scenario {
 
     async fn go(&self, cluster: &mut SimulatedCluster, history: &Rc<History>) -> Result<Report, String> {
         let mut report = Report::default();
+        drop(marks::take());
         let simulation = cluster.simulation.clone();
         let mut random = Random::new(self.seed ^ 0x5EED);
         let clients = self.start_clients(cluster, history, &mut random);
         for (at, fault) in &self.plan {
             simulation.sleep(at.saturating_sub(simulation.now())).await;
             check_violation(cluster)?;
+            report.self_stops += cluster.restart_failed();
             faults::apply(cluster, fault);
         }
         simulation.sleep(self.duration.saturating_sub(simulation.now())).await;
-        report.self_stops = cluster.nodes().filter(|node| cluster.failure(*node).is_some()).count() as u64;
-        cluster.network.set_latency(Latency { least: Duration::from_micros(50), spread: Duration::from_micros(500) });
         cluster.heal();
         clients.wait().await;
         self.await_leaders(cluster).await?;
@@ -123,6 +134,7 @@ impl Scenario {
         }
         self.await_equality(cluster).await?;
         check_violation(cluster)?;
+        self.await_stops(cluster).await?;
         for (key, operations) in history.keys() {
             linearizability::check(&operations).map_err(|message| format!("key {key}: {message}"))?;
         }
@@ -134,6 +146,9 @@ impl Scenario {
         report.trace = cluster.trace();
         report.repeated = clients.counts().writes_repeated;
         report.replacements = cluster.replacements();
+        report.changes = cluster.membership_changes();
+        report.marks = marks::take();
+        report.check_floor(self.shape)?;
         Ok(report)
     }
 
@@ -157,7 +172,7 @@ impl Scenario {
                 ended.raise();
             });
         }
-        Clients { running, ended, counts, _host: host }
+        Clients { running, ended, counts, host }
     }
 
     /// Waits until each partition has one leader that its majority knows.
@@ -187,6 +202,18 @@ impl Scenario {
         }
     }
 
+    /// Waits until the nodes that were asked to stop have stopped.
+    async fn await_stops(&self, cluster: &SimulatedCluster) -> Result<(), String> {
+        let begun = cluster.simulation.now();
+        while let Some(node) = cluster.stopping() {
+            if cluster.simulation.now() - begun > STOP_PATIENCE {
+                return Err(format!("node {node} was asked to stop, and has not: {}", describe(cluster)));
+            }
+            cluster.simulation.sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
     /// Waits until the replicas of each partition hold the same.
     async fn await_equality(&self, cluster: &mut SimulatedCluster) -> Result<(), String> {
         let simulation = cluster.simulation.clone();
@@ -197,11 +224,11 @@ impl Scenario {
                 check_violation(cluster)?;
                 cluster.start_all();
                 let mut all = Vec::new();
-                for node in cluster.nodes() {
-                    all.extend(cluster.rows(node, partition).await?.map(|rows| (node, rows)));
+                let members = cluster.members(partition).unwrap_or_default();
+                for node in &members {
+                    all.extend(cluster.rows(*node, partition).await?.map(|rows| (*node, rows)));
                 }
-                let of_group = all.iter().filter(|(_, rows)| rows.applied > 0).count();
-                if of_group >= usize::try_from(self.shape.nodes.min(3)).expect("few") && are_equal(&all) {
+                if !members.is_empty() && all.len() == members.len() && are_equal(&all) {
                     break;
                 }
                 if simulation.now() - begun > EQUALITY_PATIENCE {
@@ -220,9 +247,7 @@ impl Scenario {
 }
 
 fn are_equal(all: &[(u64, ReplicaRows)]) -> bool {
-    let mut there = all.iter().filter(|(_, rows)| rows.applied > 0);
-    let Some((_, first)) = there.next() else { return false };
-    there.all(|(_, rows)| rows == first)
+    all.windows(2).all(|pair| pair[0].1 == pair[1].1)
 }
 
 fn differences(all: &[(u64, ReplicaRows)]) -> String {
@@ -248,7 +273,14 @@ struct Clients {
     running: Rc<Cell<u64>>,
     ended: Rc<Signal>,
     counts: Vec<Rc<std::cell::RefCell<Counts>>>,
-    _host: SimulatedEnvironment,
+    host: SimulatedEnvironment,
+}
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        // Its tasks hold what holds them.
+        self.host.crash();
+    }
 }
 
 impl Clients {
@@ -270,12 +302,27 @@ impl Clients {
     }
 }
 
+impl Report {
+    /// A run in which little happens shows little.
+    fn check_floor(&self, shape: Shape) -> Result<(), String> {
+        let floors = [
+            ("operations were answered", self.answered, ANSWERED_MIN),
+            ("pairs of operations overlapped", self.overlapping, OVERLAPPING_MIN),
+            ("leaders were elected", self.leaders, u64::from(shape.partitions)),
+        ];
+        match floors.into_iter().find(|(_, found, least)| found < least) {
+            None => Ok(()),
+            Some((what, found, least)) => Err(format!("only {found} {what}, and at least {least} are wanted")),
+        }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { answered, overlapping, leaders, turns, repeated, replacements, self_stops, .. } = self;
+        let Self { answered, overlapping, leaders, turns, repeated, replacements, changes, self_stops, .. } = self;
         write!(
             formatter,
-            "{answered} answered, {overlapping} pairs overlapping, {leaders} leaders, {turns} turns, {repeated} writes repeated, {replacements} replicas replaced, {self_stops} stopped by themselves"
+            "{answered} answered, {overlapping} pairs overlapping, {leaders} leaders, {turns} turns, {repeated} writes repeated, {replacements} replicas replaced, {changes} membership changes, {self_stops} stopped by themselves"
         )
     }
 }

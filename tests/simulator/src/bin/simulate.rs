@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use corelode_raft::marks::Mark;
 use corelode_simulator::run::{Report, Scenario};
 
 /// Every so many seeds are run twice, and must do the same.
@@ -129,8 +130,19 @@ impl Record {
     }
 
     fn note(&mut self, report: &Report, is_twice: bool) {
-        let Report { answered, overlapping, leaders, turns, repeated, replacements, self_stops, simulated, .. } =
-            report;
+        let Report {
+            answered,
+            overlapping,
+            leaders,
+            turns,
+            repeated,
+            replacements,
+            changes,
+            self_stops,
+            simulated,
+            marks,
+            ..
+        } = report;
         self.add("seeds", 1);
         self.add("seeds_run_twice", u64::from(is_twice));
         self.add("simulated_ms", millis(*simulated));
@@ -141,6 +153,10 @@ impl Record {
         self.add("writes_repeated", *repeated);
         self.add("replicas_replaced", *replacements);
         self.add("nodes_stopped_by_disk_faults", *self_stops);
+        self.add("membership_changes_begun", *changes);
+        for mark in Mark::ALL {
+            self.add(&format!("mark_{mark:?}"), marks.get(mark).copied().unwrap_or(0));
+        }
     }
 
     fn text(&self) -> String {
