@@ -33,7 +33,7 @@ pub use corelode_net::body::{Durability, Receipt};
 pub use corelode_net::handshake::Secret;
 pub use corelode_net::table::{
     CoreStatus, Counter, FollowerState, FollowerStatus, Histograms, NodeEntry, PartitionEntry, ReplicaStatus,
-    StageHistogram, Status, Topology,
+    StageHistogram, Status, Topology, counters,
 };
 pub use corelode_net::{CoreIndex, ErrorCode, NodeId, PartitionId, RetryClass, Role, slot_of};
 pub use error::{Error, Result};

@@ -70,6 +70,13 @@ pub enum Job<E: Environment> {
     WritePiece(WritePieceJob<E>),
     /// Check and open the tables that another node sent.
     OpenTransfer(OpenTransferJob),
+    /// Read and check every block of a partition's tables.
+    VerifyTables {
+        /// The partition.
+        partition: PartitionId,
+        /// The tables.
+        tables: Vec<Arc<Table<E>>>,
+    },
     /// Look up which pages of tables are in memory.
     RefreshResidency {
         /// The tables.
@@ -140,6 +147,13 @@ pub enum JobDone<E: Environment> {
         /// The tables.
         result: Result<OpenedTransfer<E>>,
     },
+    /// All blocks of a partition's tables were checked, or those up to the first that is damaged.
+    TablesVerified {
+        /// The partition.
+        partition: PartitionId,
+        /// What is wrong, if anything is.
+        result: Result<()>,
+    },
     /// Which pages are in memory.
     Residency(Vec<ResidencyReport<E>>),
 }
@@ -166,6 +180,7 @@ impl<E: Environment> Job<E> {
             | Self::ReadPiece(_)
             | Self::WritePiece(_)
             | Self::OpenTransfer(_)
+            | Self::VerifyTables { .. }
             | Self::RefreshResidency { .. } => Lane::Background,
         }
     }
@@ -197,6 +212,15 @@ pub async fn run<E: Environment>(environment: E, job: Job<E>) -> JobDone<E> {
             JobDone::Removed { result: remove_files(&environment, paths).await }
         }
         Job::RemoveFiles { paths } => JobDone::Removed { result: remove_files(&environment, paths).await },
+        Job::VerifyTables { partition, tables } => {
+            let result = async {
+                for table in &tables {
+                    table.verify(&environment).await?;
+                }
+                Ok(())
+            };
+            JobDone::TablesVerified { partition, result: result.await }
+        }
         Job::ReadPiece(job) => {
             JobDone::PieceRead { transfer: job.transfer, result: read_piece(&environment, &job).await }
         }

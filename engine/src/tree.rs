@@ -285,13 +285,18 @@ impl<E: Environment> Tree<E> {
     ///
     /// # Panics
     /// If work is under way that would change the tables.
-    pub(crate) fn start_replacement(&mut self, through: LogPosition, tables: Vec<(usize, Arc<Table<E>>)>) -> Manifest {
+    pub(crate) fn start_replacement(
+        &mut self,
+        through: LogPosition,
+        tables: Vec<(usize, Arc<Table<E>>)>,
+        is_transferred: bool,
+    ) -> Manifest {
         assert!(self.is_quiet() && self.is_suspended, "nothing else changes the tables meanwhile");
         let manifest = Manifest {
             version: self.manifest.version + 1,
             table_id_next: self.table_id_next,
             flushed: through,
-            is_transferred: true,
+            is_transferred,
             tables: tables.iter().map(|(level, table)| (*level, table.meta().clone())).collect(),
             ..self.manifest
         };

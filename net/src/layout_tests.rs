@@ -246,6 +246,9 @@ fn parts_of_a_transfer_are_the_schemas() {
     assert_eq!(reply(PeerTransferOutcome::Done), head(2));
     let refused = reply(PeerTransferOutcome::Refused { message: "why" });
     assert_eq!(refused, [&head(3)[..], b"why"].concat());
+    assert_eq!(reply(PeerTransferOutcome::Needed), head(4));
+    let damaged = reply(PeerTransferOutcome::Damaged { message: "where" });
+    assert_eq!(damaged, [&head(5)[..], b"where"].concat());
 }
 
 #[test]

@@ -49,6 +49,8 @@ proptest! {
             PeerTransferOutcome::Taken,
             PeerTransferOutcome::Done,
             PeerTransferOutcome::Refused { message: &message },
+            PeerTransferOutcome::Needed,
+            PeerTransferOutcome::Damaged { message: &message },
         ] {
             let written = PeerTransferReply { transfer, partition: PartitionId(partition), sequence, outcome };
             let mut out = Vec::new();

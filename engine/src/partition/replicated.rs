@@ -137,12 +137,21 @@ impl<E: Environment> Partition<E> {
     }
 
     /// Tables that another replica sent are in place of the tree, and hold all through `through`. Answers what was proposed here and is gone.
-    pub(crate) fn install_replacement(
-        &mut self,
-        through: LogPosition,
-        StoredState { counters, membership, sessions }: StoredState,
-    ) -> Vec<ProposedEntry> {
+    pub(crate) fn install_replacement(&mut self, through: LogPosition, state: StoredState) -> Vec<ProposedEntry> {
         assert!(through.index > self.applied.index, "{through:?} would take back what is applied: {:?}", self.applied);
+        let log_time = state.counters.log_time;
+        self.install_tables(through, state);
+        self.replica_mut().reset(through, log_time)
+    }
+
+    /// Tables of another replica are in place of the tree's own, and hold all through `through`. The log goes on as it is: what follows is to be applied again.
+    pub(crate) fn install_repair(&mut self, through: LogPosition, state: StoredState) {
+        assert!(through.index >= self.applied.index, "{through:?} would take back what is applied: {:?}", self.applied);
+        assert!(through.index <= self.last().index, "{through:?} is behind the log's end at {:?}", self.last());
+        self.install_tables(through, state);
+    }
+
+    fn install_tables(&mut self, through: LogPosition, StoredState { counters, membership, sessions }: StoredState) {
         self.tree.install_replacement();
         // Readers held revisions of rows that are gone.
         self.snapshots.release_all();
@@ -152,7 +161,6 @@ impl<E: Environment> Partition<E> {
         self.next_deadline = NextDeadline::Unknown;
         self.membership = membership;
         self.sessions = sessions;
-        self.replica_mut().reset(through, counters.log_time)
     }
 
     pub(crate) fn truncate_entries(&mut self, through: LogIndex) {

@@ -235,7 +235,11 @@ impl<E: Environment> Store<E> {
                 owned.tree.compaction_done(tables);
             }
             Err(error) => {
-                owned.tree.compaction_failed(matches!(error, Error::Corruption(_)));
+                let is_damaged = matches!(error, Error::Corruption(_));
+                owned.tree.compaction_failed(is_damaged);
+                if is_damaged {
+                    self.note_damage(partition);
+                }
                 self.retries.compaction.failed(self.now_ms);
                 self.job_failed("compact tables", &error);
             }

@@ -16,7 +16,7 @@ mod replication;
 mod retry;
 mod transfer;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 
@@ -95,6 +95,10 @@ pub struct Store<E: Environment> {
     sealed: Vec<PartitionId>,
     /// What is durable of what somebody asked to be told of.
     stored_tokens: Vec<(PartitionId, u64)>,
+    /// Partitions whose tables are known to be damaged.
+    damaged: BTreeSet<PartitionId>,
+    /// Those of them that nobody was told of.
+    damaged_untold: Vec<PartitionId>,
     /// Tables that other nodes read.
     lent: Vec<Lent<E>>,
     /// Tables that other nodes send.
@@ -140,6 +144,8 @@ impl<E: Environment> Store<E> {
             dirty: Vec::new(),
             sealed: Vec::new(),
             stored_tokens: Vec::new(),
+            damaged: BTreeSet::new(),
+            damaged_untold: Vec::new(),
             lent: Vec::new(),
             received: Vec::new(),
             transfer_last: TransferId(0),
@@ -306,8 +312,23 @@ impl<E: Environment> Store<E> {
         key: &[u8],
         value: &mut Vec<u8>,
     ) -> std::result::Result<Answer, Stop<E::File>> {
-        let partition = &self.partitions[&partition];
-        partition.get(key, partition.read_point(), &mut self.cache, value)
+        let owned = &self.partitions[&partition];
+        let answer = owned.get(key, owned.read_point(), &mut self.cache, value);
+        if let Err(Stop::Corruption(_)) = &answer {
+            self.note_damage(partition);
+        }
+        answer
+    }
+
+    /// Partitions whose tables were found to be damaged since this was asked last.
+    pub fn take_damaged(&mut self) -> Vec<PartitionId> {
+        std::mem::take(&mut self.damaged_untold)
+    }
+
+    fn note_damage(&mut self, partition: PartitionId) {
+        if self.damaged.insert(partition) {
+            self.damaged_untold.push(partition);
+        }
     }
 
     /// Takes in a block that a read missed.
@@ -322,7 +343,15 @@ impl<E: Environment> Store<E> {
     ) -> Result<()> {
         self.counters.block_misses += 1;
         let length = result.map_err(|error| Error::io("read", &read.path, error))?;
-        self.cache.complete(read, &buffer[..length])
+        let outcome = self.cache.complete(read, &buffer[..length]);
+        if let Err(Error::Corruption(_)) = &outcome {
+            let directory = read.path.parent();
+            let owner = self.partitions.values().find(|owned| Some(owned.directory().as_path()) == directory);
+            if let Some(partition) = owner.map(Partition::id) {
+                self.note_damage(partition);
+            }
+        }
+        outcome
     }
 
     /// Holds a snapshot of a partition as of now. At the bound the one that was not used for longest is let go: readers that went away must not keep
@@ -362,7 +391,11 @@ impl<E: Environment> Store<E> {
         options: &ReadOptions<'_>,
         visit: impl FnMut(crate::row::Row<'_>) -> bool,
     ) -> std::result::Result<Walk<E::File>, Corruption> {
-        self.partitions[&partition].tree.scan(options, &mut self.cache, visit)
+        let walk = self.partitions[&partition].tree.scan(options, &mut self.cache, visit);
+        if walk.is_err() {
+            self.note_damage(partition);
+        }
+        walk
     }
 
     /// Does what time asks for: proposes entries for deadlines that are due, lets idle snapshots go, tries again what failed.
@@ -375,7 +408,13 @@ impl<E: Environment> Store<E> {
         for (id, partition) in &mut self.partitions {
             partition.snapshots.expire(now_ms, self.options.snapshot_idle_ms_max);
             let was_dirty = partition.is_dirty;
-            partition.propose_time_if_due(now_ms, &mut self.cache)?;
+            let proposed = partition.propose_time_if_due(now_ms, &mut self.cache);
+            if let Err(Stop::Corruption(_)) = &proposed
+                && self.damaged.insert(*id)
+            {
+                self.damaged_untold.push(*id);
+            }
+            proposed?;
             if partition.is_dirty && !was_dirty {
                 self.dirty.push(*id);
             }
@@ -451,6 +490,14 @@ impl<E: Environment> Store<E> {
             JobDone::PieceRead { transfer, result } => self.piece_read(transfer, result),
             JobDone::PieceWritten { transfer, result } => self.piece_written(transfer, result),
             JobDone::TransferOpened { transfer, result } => self.transfer_opened(transfer, result),
+            JobDone::TablesVerified { partition, result } => {
+                if let Err(error) = result {
+                    tracing::error!(%partition, %error, "a table does not hold what was written");
+                    if matches!(error, Error::Corruption(_)) {
+                        self.note_damage(partition);
+                    }
+                }
+            }
             JobDone::Residency(reports) => {
                 for report in reports {
                     if let Some(owned) = self.partitions.get_mut(&report.partition) {

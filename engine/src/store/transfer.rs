@@ -87,6 +87,8 @@ pub(super) struct Received<E: Environment> {
     begun: usize,
     is_whole: bool,
     phase: Phase<E>,
+    /// The log goes on behind them: they only take the place of damaged ones.
+    is_repair: bool,
     /// Nobody wants it any more; it goes as soon as no job works on it.
     is_abandoned: bool,
 }
@@ -190,6 +192,7 @@ impl<E: Environment> Store<E> {
             begun: 0,
             is_whole: false,
             phase: Phase::Pieces,
+            is_repair: false,
             is_abandoned: false,
         });
     }
@@ -304,6 +307,19 @@ impl<E: Environment> Store<E> {
     /// # Panics
     /// If they were not checked.
     pub fn replace(&mut self, partition: PartitionId) {
+        self.put_in_place(partition, false);
+    }
+
+    /// As [`replace`](Self::replace), where the tables end within what is applied or committed here: they take the place of the partition's own because those are
+    /// damaged, and its log goes on as it is.
+    ///
+    /// # Panics
+    /// If they were not checked, end before what is applied, or behind what is stored.
+    pub fn repair(&mut self, partition: PartitionId) {
+        self.put_in_place(partition, true);
+    }
+
+    fn put_in_place(&mut self, partition: PartitionId, is_repair: bool) {
         let received =
             self.received.iter_mut().find(|received| received.partition == partition && !received.is_abandoned);
         let received = received.expect("tables are being received");
@@ -311,13 +327,14 @@ impl<E: Environment> Store<E> {
             panic!("tables of partition {partition} are put in place before they are checked")
         };
         let tree = &mut self.partitions.get_mut(&partition).expect("owned").tree;
-        let manifest = tree.start_replacement(received.position, opened.tables);
+        received.is_repair = is_repair;
+        let manifest = tree.start_replacement(received.position, opened.tables, !is_repair);
         received.phase = Phase::Writing(opened.state);
         self.jobs.push_back(Job::WriteManifest { directory: received.target.directory.clone(), manifest });
     }
 
-    /// The tables are in place on disk: the partition becomes what they say, and its log begins anew behind them. Answers what was proposed here and is gone, and
-    /// up to where the tables go.
+    /// The tables are in place on disk: the partition becomes what they say. After [`replace`](Self::replace) its log begins anew behind them; after
+    /// [`repair`](Self::repair) it is as it was, and is to be applied again from there. Answers what was proposed here and is gone, and up to where the tables go.
     ///
     /// # Panics
     /// If they are not.
@@ -327,11 +344,29 @@ impl<E: Environment> Store<E> {
         let Phase::Written(state) = received.phase else { panic!("the tables are not in place") };
         let position = received.position;
         let owned = self.partitions.get_mut(&partition).expect("owned");
-        let cut = account(&mut self.memtable_bytes, owned, |owned| owned.install_replacement(position, state));
-        self.log.reset(stream_of(partition), position);
         self.counters.replacements += 1;
+        self.damaged.remove(&partition);
+        let cut = if received.is_repair {
+            account(&mut self.memtable_bytes, owned, |owned| owned.install_repair(position, state));
+            self.log.forget(stream_of(partition), position);
+            Vec::new()
+        } else {
+            let cut = account(&mut self.memtable_bytes, owned, |owned| owned.install_replacement(position, state));
+            self.log.reset(stream_of(partition), position);
+            cut
+        };
         self.maintenance_due = true;
         (position, cut)
+    }
+
+    /// Has every block of a partition's tables read and checked. [`take_damaged`](Self::take_damaged) says what came of it.
+    ///
+    /// # Panics
+    /// If this core does not own the partition.
+    pub fn verify_tables(&mut self, partition: PartitionId) {
+        let tables = self.partitions[&partition].tree.leveled_tables();
+        let tables = tables.into_iter().map(|(_, view)| view.table().clone()).collect();
+        self.jobs.push_back(Job::VerifyTables { partition, tables });
     }
 
     pub(super) fn plan_transfers(&mut self) {

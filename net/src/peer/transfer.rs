@@ -25,6 +25,8 @@ const PART_CANCEL: u8 = 5;
 const OUTCOME_TAKEN: u8 = 1;
 const OUTCOME_DONE: u8 = 2;
 const OUTCOME_REFUSED: u8 = 3;
+const OUTCOME_NEEDED: u8 = 4;
+const OUTCOME_DAMAGED: u8 = 5;
 
 /// A part of a transfer, from the core that lends its tables.
 ///
@@ -88,9 +90,9 @@ pub enum PeerTransferPart<'a> {
 /// | 0 | 8 | `transfer` |
 /// | 8 | 4 | `sequence` |
 /// | 12 | 2 | `partition` |
-/// | 14 | 1 | the outcome, from 1: TAKEN, DONE, REFUSED |
+/// | 14 | 1 | the outcome, from 1: TAKEN, DONE, REFUSED, NEEDED, DAMAGED |
 /// | 15 | 1 | zero |
-/// | 16 | | REFUSED: a sentence, UTF-8; else nothing |
+/// | 16 | | REFUSED, DAMAGED: a sentence, UTF-8; else nothing |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PeerTransferReply<'a> {
     /// The transfer's number.
@@ -113,6 +115,13 @@ pub enum PeerTransferOutcome<'a> {
     /// The transfer has failed here.
     Refused {
         /// Why.
+        message: &'a str,
+    },
+    /// Said unasked, to whoever leads: this replica's own tables are damaged, and it needs others. The transfer's number and sequence mean nothing.
+    Needed,
+    /// What was sent is damaged.
+    Damaged {
+        /// Where.
         message: &'a str,
     },
 }
@@ -199,6 +208,8 @@ impl<'a> PeerTransferReply<'a> {
             PeerTransferOutcome::Taken => (OUTCOME_TAKEN, ""),
             PeerTransferOutcome::Done => (OUTCOME_DONE, ""),
             PeerTransferOutcome::Refused { message } => (OUTCOME_REFUSED, message),
+            PeerTransferOutcome::Needed => (OUTCOME_NEEDED, ""),
+            PeerTransferOutcome::Damaged { message } => (OUTCOME_DAMAGED, message),
         };
         let mut fixed = [0; REPLY_HEAD_SIZE_BYTES];
         put(&mut fixed, 0, self.transfer.to_le_bytes());
@@ -222,14 +233,19 @@ impl<'a> PeerTransferReply<'a> {
         let outcome = match fixed[14] {
             OUTCOME_TAKEN => PeerTransferOutcome::Taken,
             OUTCOME_DONE => PeerTransferOutcome::Done,
-            OUTCOME_REFUSED => {
+            OUTCOME_NEEDED => PeerTransferOutcome::Needed,
+            OUTCOME_REFUSED | OUTCOME_DAMAGED => {
                 let message = std::str::from_utf8(bytes)
                     .map_err(|_| BodyError::Field { field: "sentence of a refusal", found: bytes.len() as u64 })?;
-                PeerTransferOutcome::Refused { message }
+                if fixed[14] == OUTCOME_REFUSED {
+                    PeerTransferOutcome::Refused { message }
+                } else {
+                    PeerTransferOutcome::Damaged { message }
+                }
             }
             _ => return Err(BodyError::Unsupported { what: "this answer to a transfer" }),
         };
-        if !matches!(outcome, PeerTransferOutcome::Refused { .. }) {
+        if !matches!(outcome, PeerTransferOutcome::Refused { .. } | PeerTransferOutcome::Damaged { .. }) {
             expect_end(bytes)?;
         }
         Ok(Self {

@@ -60,4 +60,50 @@ pub mod counters {
     pub const COMPACTION_BYTES_TOTAL: &str = "compaction_bytes_total";
     /// Bytes that compaction is behind.
     pub const COMPACTION_DEBT_BYTES: &str = "compaction_debt_bytes";
+    /// Replicas of groups on the core.
+    pub const REPLICAS: &str = "replicas";
+    /// Those that lead.
+    pub const REPLICAS_LEADING: &str = "replicas_leading";
+    /// Those that know of no leader.
+    pub const REPLICAS_WITHOUT_LEADER: &str = "replicas_without_leader";
+    /// Those that have fallen silent, because nothing happens.
+    pub const REPLICAS_SILENT: &str = "replicas_silent";
+    /// Entries of theirs that are not known to be committed.
+    pub const REPLICAS_ENTRIES_UNCOMMITTED: &str = "replicas_entries_uncommitted";
+    /// Those whose tables are damaged, and that wait for another node's.
+    pub const REPLICAS_DAMAGED: &str = "replicas_damaged";
+    /// Those of which another replica has applied something else.
+    pub const REPLICAS_DIVERGED: &str = "replicas_diverged";
+    /// Hashes of applied state compared with other replicas'.
+    pub const STATE_HASHES_COMPARED_TOTAL: &str = "state_hashes_compared_total";
+    /// Hashes of entries that this core does not know any more, or not yet.
+    pub const STATE_HASHES_INCOMPARABLE_TOTAL: &str = "state_hashes_incomparable_total";
+    /// Reads that wait until the leader is known to have led.
+    pub const REPLICAS_READS_WAITING: &str = "replicas_reads_waiting";
+    /// Cores of other nodes that are heard.
+    pub const PEERS_ALIVE: &str = "peers_alive";
+    /// Frames sent to other nodes.
+    pub const PEER_FRAMES_SENT_TOTAL: &str = "peer_frames_sent_total";
+    /// Frames received from other nodes.
+    pub const PEER_FRAMES_RECEIVED_TOTAL: &str = "peer_frames_received_total";
+    /// Messages of groups in the frames sent.
+    pub const PEER_MESSAGES_SENT_TOTAL: &str = "peer_messages_sent_total";
+    /// Messages of groups in the frames received.
+    pub const PEER_MESSAGES_RECEIVED_TOTAL: &str = "peer_messages_received_total";
+    /// Messages that found no room, no connection or no group.
+    pub const PEER_MESSAGES_DROPPED_TOTAL: &str = "peer_messages_dropped_total";
+    /// Connections that said to be of a node, and were refused.
+    pub const PEERS_REFUSED_TOTAL: &str = "peers_refused_total";
+    /// Transfers of tables to other nodes that were begun.
+    pub const TRANSFERS_SENT_BEGUN_TOTAL: &str = "transfers_sent_begun_total";
+    /// Those that came to their end.
+    pub const TRANSFERS_SENT_DONE_TOTAL: &str = "transfers_sent_done_total";
+    /// Bytes of tables sent.
+    pub const TRANSFERS_SENT_BYTES_TOTAL: &str = "transfers_sent_bytes_total";
+    /// Transfers of tables from other nodes that were begun.
+    pub const TRANSFERS_RECEIVED_BEGUN_TOTAL: &str = "transfers_received_begun_total";
+    /// Those that came to their end.
+    pub const TRANSFERS_RECEIVED_DONE_TOTAL: &str = "transfers_received_done_total";
+    /// Bytes of tables received.
+    pub const TRANSFERS_RECEIVED_BYTES_TOTAL: &str = "transfers_received_bytes_total";
 }

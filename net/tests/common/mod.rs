@@ -383,6 +383,9 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     add("PEER_TRANSFER_REPLY, done", &mut |out| reply(PeerTransferOutcome::Done).encode(HEAD, out));
     let refused = PeerTransferOutcome::Refused { message: "the disk is full" };
     add("PEER_TRANSFER_REPLY, refused", &mut |out| reply(refused).encode(HEAD, out));
+    add("PEER_TRANSFER_REPLY, needed", &mut |out| reply(PeerTransferOutcome::Needed).encode(HEAD, out));
+    let damaged = PeerTransferOutcome::Damaged { message: "table 7 at 4096" };
+    add("PEER_TRANSFER_REPLY, damaged", &mut |out| reply(damaged).encode(HEAD, out));
     add("PEER_STATE_HASHES", &mut |out| {
         PeerStateHashes::encode(PartitionId(4), LogIndex(42), [0x0123_4567_89ab_cdef, 7], HEAD, out);
     });

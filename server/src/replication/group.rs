@@ -31,6 +31,7 @@ struct ReadBatch {
 /// A replica.
 pub(crate) struct Group {
     pub(crate) partition: PartitionId,
+    node: NodeId,
     pub(crate) raft: Raft,
     /// Reads of this turn.
     new_reads: Vec<Parked>,
@@ -43,6 +44,8 @@ pub(crate) struct Group {
     pub(crate) tick_at: Option<Time>,
     /// Another replica's tables are being put in place of its own: it hears and does nothing meanwhile.
     pub(crate) is_replacing: bool,
+    /// Its tables are damaged: it applies nothing and answers nobody, unless there is nobody else to lead.
+    pub(crate) is_damaged: bool,
     /// The last entry whose hash the leader was told.
     pub(crate) hash_reported: ids::LogIndex,
     pub(crate) divergence: Divergence,
@@ -85,6 +88,7 @@ impl Group {
         };
         Self {
             partition,
+            node: cluster.node,
             raft: Raft::new(config, restart, now),
             new_reads: Vec::new(),
             waiting_reads: VecDeque::new(),
@@ -92,6 +96,7 @@ impl Group {
             is_active: false,
             tick_at: None,
             is_replacing: false,
+            is_damaged: false,
             hash_reported: ids::LogIndex(0),
             divergence: Divergence::default(),
             entry_bytes_kept_max: cluster.entry_bytes_kept_max,
@@ -101,6 +106,16 @@ impl Group {
     /// Whether this replica leads.
     pub(crate) fn is_leading(&self) -> bool {
         self.raft.is_leader()
+    }
+
+    /// Whether what is committed may be applied. A leader whose tables are damaged goes on, until another leads: applying reads no tables.
+    pub(crate) fn may_apply(&self) -> bool {
+        !self.is_replacing && (!self.is_damaged || self.is_leading())
+    }
+
+    /// Whether somebody else may lead.
+    pub(crate) fn has_other_voters(&self) -> bool {
+        !self.raft.membership().is_sole_voter(self.node)
     }
 
     /// Takes an input, and stores at once what follows from it for the log.

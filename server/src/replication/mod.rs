@@ -9,6 +9,7 @@
 //! Owned by one core. A group that nothing happens to costs nothing.
 
 pub(crate) mod comparison;
+pub(crate) mod damaged;
 pub(crate) mod group;
 pub(crate) mod leaders;
 pub(crate) mod link;
@@ -25,6 +26,7 @@ use corelode_raft::{NodeId, Time};
 
 use crate::cluster::Cluster;
 use comparison::ComparisonSchedule;
+use damaged::DamagedPartitions;
 use group::Group;
 use leaders::Leaders;
 use link::Link;
@@ -45,6 +47,7 @@ pub(crate) struct Replication {
     pub(crate) lending: Lending,
     pub(crate) receiving: Receiving,
     pub(crate) comparison: ComparisonSchedule,
+    pub(crate) damaged: DamagedPartitions,
     pub(crate) counters: ReplicationCounters,
 }
 
@@ -81,6 +84,7 @@ impl Replication {
             lending: Lending::new(cluster.transfer_bytes_per_second),
             receiving: Receiving::default(),
             comparison: ComparisonSchedule::default(),
+            damaged: DamagedPartitions::default(),
             groups,
             cluster,
             counters: ReplicationCounters::default(),
@@ -90,7 +94,7 @@ impl Replication {
         replication
     }
 
-    /// A leader believes that this node has a replica of a partition: it has from now on, with nothing in it yet.
+    /// A replica believes that this node has one, too: it has from now on, with nothing in it yet.
     pub(crate) fn welcome<E: Environment>(&mut self, store: &Store<E>, partition: PartitionId, now: Time) {
         if !self.groups.contains_key(&partition) && store.partition(partition).is_some() {
             self.groups.insert(partition, Group::new(&self.cluster, store, partition, now));
@@ -142,7 +146,12 @@ impl Replication {
     /// When something is to be done although nothing arrives.
     pub(crate) fn next_time(&self, now: Time) -> Option<Time> {
         let first = self.ticks.first().map(|(at, _)| *at);
-        let transfers = [self.lending.next_time(now), self.receiving.next_time(), self.comparison.next_time()];
+        let transfers = [
+            self.lending.next_time(now),
+            self.receiving.next_time(),
+            self.comparison.next_time(),
+            self.damaged.next_time(),
+        ];
         let links = self.links.values().filter_map(Link::next_time);
         first.into_iter().chain(transfers.into_iter().flatten()).chain(links).min()
     }

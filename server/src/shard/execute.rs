@@ -8,7 +8,7 @@ use corelode_engine::table::BlockRead;
 use corelode_net::ErrorCode;
 
 use super::waiting::{AheadRead, OnceDurable, Parked, WriteWaiter};
-use super::{ClientReply, Failure, ForwardToken, Operation, OperationResult, ReadLevel, ReplyTo, Request, Shard};
+use super::{ClientReply, ForwardToken, Operation, OperationResult, ReadLevel, ReplyTo, Request, Shard};
 use crate::message::Message;
 
 impl<E: Environment> Shard<E> {
@@ -128,7 +128,7 @@ impl<E: Environment> Shard<E> {
 
     pub(super) fn fail_damaged(&mut self, request: Request, corruption: &Corruption) {
         tracing::error!(%corruption, "a read met damage");
-        let failure = Failure::with_message(ErrorCode::Corruption, corruption.to_string());
+        let failure = self.damage_failure(request.partition, corruption.to_string());
         self.deliver(request.reply_to, OperationResult::Failed(failure));
     }
 

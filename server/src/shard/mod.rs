@@ -16,6 +16,7 @@ mod batch;
 mod compare;
 mod complaints;
 mod connection;
+mod damage;
 mod dial;
 mod execute;
 mod frames;
@@ -415,9 +416,12 @@ impl<E: Environment> Shard<E> {
             match &outcome {
                 Ok(()) => self.execute(parked.request, parked.operation.borrowed()),
                 Err(error) => {
-                    let is_damaged = matches!(error, corelode_engine::Error::Corruption(_));
-                    let code = if is_damaged { ErrorCode::Corruption } else { ErrorCode::Internal };
-                    let failure = Failure::with_message(code, error.to_string());
+                    let failure = match error {
+                        corelode_engine::Error::Corruption(_) => {
+                            self.damage_failure(parked.request.partition, error.to_string())
+                        }
+                        _ => Failure::with_message(ErrorCode::Internal, error.to_string()),
+                    };
                     self.deliver(parked.request.reply_to, OperationResult::Failed(failure));
                 }
             }

@@ -6,6 +6,7 @@ use corelode_engine::env::Environment;
 use corelode_engine::ids::{self, PartitionId};
 use corelode_engine::partition::ProposedEntry;
 use corelode_net::peer::{PeerMessage, PeerTurn, PeerTurnWriter};
+use corelode_net::table::counters as names;
 use corelode_net::{BootId, ErrorCode, MapEpoch, RequestHead, RequestId};
 use corelode_raft::{Accepted, Input, LogIndex, LogPosition, Membership, Message, NodeId, Output, Term, Time};
 
@@ -60,6 +61,12 @@ impl<E: Environment> Shard<E> {
     /// Whether an operation may be carried out here and now. If not it was taken care of: it waits for its group, or was refused.
     pub(super) fn is_admitted(&mut self, request: Request, operation: &Operation<&[u8]>) -> bool {
         let Some(replication) = &mut self.replication else { return true };
+        let is_fenced = |group: &Group| group.is_damaged && !group.is_leading();
+        if replication.groups.get(&request.partition).is_some_and(is_fenced) {
+            let failure = self.not_leader(request.partition);
+            self.deliver(request.reply_to, OperationResult::Failed(failure));
+            return false;
+        }
         let needs_leader = match operation {
             Operation::Get { level, .. } => *level == ReadLevel::Linearizable,
             Operation::Scan(page) => page.level == ReadLevel::Linearizable && page.snapshot == 0,
@@ -126,11 +133,17 @@ impl<E: Environment> Shard<E> {
     ) {
         // What does not belong here is of a node that was told something else; what finds no room is sent again.
         let has_entries = matches!(message, PeerMessage::Append(_, entries) if entries.len() > 0);
-        if matches!(message, PeerMessage::Append(..)) {
+        // The others may have lost their leader before it said anything here, and need this vote.
+        if matches!(message, PeerMessage::Append(..) | PeerMessage::VoteRequest(_)) {
             replication.welcome(&self.store, partition, self.raft_now());
         }
         let is_here = replication.groups.contains_key(&partition);
-        if !is_here || has_entries && self.store.check_capacity(partition).is_err() {
+        let is_full = |group: &Group| self.has_too_many_unapplied(replication, group);
+        if !is_here
+            || has_entries
+                && (self.store.check_capacity(partition).is_err()
+                    || replication.groups.get(&partition).is_some_and(is_full))
+        {
             replication.counters.messages_dropped += 1;
             return;
         }
@@ -217,6 +230,7 @@ impl<E: Environment> Shard<E> {
             replication.activate(partition);
         }
         self.notice_silence(&mut replication);
+        self.mend(&mut replication);
         self.transfer(&mut replication);
         for partition in self.store.take_sealed() {
             replication.activate(partition);
@@ -260,8 +274,9 @@ impl<E: Environment> Shard<E> {
         if !is_leading {
             lost_reads = group.abandon_reads();
         }
-        if let Some(through) = output.committed {
-            self.store.commit(partition, ids::LogIndex(through.0), &mut self.outcomes);
+        let through = ids::LogIndex(group.raft.log().committed().0);
+        if group.may_apply() && through > self.store.partition(partition).expect("owned").applied().index {
+            self.store.commit(partition, through, &mut self.outcomes);
             replication.comparison.note_applied(now);
         }
         // Not earlier: a group that falls silent with this turn would never flush what the turn has applied.
@@ -365,13 +380,7 @@ impl<E: Environment> Shard<E> {
         let led: Vec<_> =
             replication.groups.values().filter(|group| group.is_leading()).map(|group| group.partition).collect();
         for partition in led {
-            let group = replication.groups.get_mut(&partition).expect("listed just now");
-            let is_alive = |node: &NodeId| replication.links.get(node).is_some_and(|link| link.is_alive);
-            let alive = group.raft.followers().filter(|(node, _)| is_alive(node));
-            let Some((to, _)) = alive.max_by_key(|(_, progress)| progress.matched()) else { continue };
-            // What cannot be handed over goes by an election.
-            let _ = group.step(&mut self.store, now, self.now.wall_ms, Input::Transfer { to });
-            replication.activate(partition);
+            self.hand_over_group(&mut replication, partition);
         }
         replication.hand_over_until = Some(now.after(replication.cluster.election_timeout));
         self.replication = Some(replication);
@@ -446,28 +455,29 @@ impl<E: Environment> Shard<E> {
         let counted = |is_counted: &dyn Fn(&Group) -> bool| groups().filter(|group| is_counted(group)).count() as u64;
         let of_peers = &replication.counters;
         vec![
-            ("replicas", groups().count() as u64),
-            ("replicas_leading", counted(&Group::is_leading)),
-            ("replicas_without_leader", counted(&|group| group.leader().is_none())),
-            ("replicas_silent", counted(&|group| group.raft.is_silent())),
-            ("replicas_entries_uncommitted", groups().map(Group::entries_uncommitted).sum()),
-            ("replicas_diverged", counted(&|group| group.divergence.first().is_some())),
-            ("state_hashes_compared_total", replication.comparison.counters.compared),
-            ("state_hashes_incomparable_total", replication.comparison.counters.incomparable),
-            ("replicas_reads_waiting", replication.reads_waiting() as u64),
-            ("peers_alive", replication.links.values().filter(|link| link.is_alive).count() as u64),
-            ("peer_frames_sent_total", of_peers.frames_sent),
-            ("peer_frames_received_total", of_peers.frames_received),
-            ("peer_messages_sent_total", of_peers.messages_sent),
-            ("peer_messages_received_total", of_peers.messages_received),
-            ("peer_messages_dropped_total", of_peers.messages_dropped),
-            ("peers_refused_total", of_peers.peers_refused),
-            ("transfers_sent_begun_total", replication.lending.counters.begun),
-            ("transfers_sent_done_total", replication.lending.counters.done),
-            ("transfers_sent_bytes_total", replication.lending.counters.bytes),
-            ("transfers_received_begun_total", replication.receiving.counters.begun),
-            ("transfers_received_done_total", replication.receiving.counters.done),
-            ("transfers_received_bytes_total", replication.receiving.counters.bytes),
+            (names::REPLICAS, groups().count() as u64),
+            (names::REPLICAS_LEADING, counted(&Group::is_leading)),
+            (names::REPLICAS_WITHOUT_LEADER, counted(&|group| group.leader().is_none())),
+            (names::REPLICAS_SILENT, counted(&|group| group.raft.is_silent())),
+            (names::REPLICAS_ENTRIES_UNCOMMITTED, groups().map(Group::entries_uncommitted).sum()),
+            (names::REPLICAS_DAMAGED, counted(&|group| group.is_damaged)),
+            (names::REPLICAS_DIVERGED, counted(&|group| group.divergence.first().is_some())),
+            (names::STATE_HASHES_COMPARED_TOTAL, replication.comparison.counters.compared),
+            (names::STATE_HASHES_INCOMPARABLE_TOTAL, replication.comparison.counters.incomparable),
+            (names::REPLICAS_READS_WAITING, replication.reads_waiting() as u64),
+            (names::PEERS_ALIVE, replication.links.values().filter(|link| link.is_alive).count() as u64),
+            (names::PEER_FRAMES_SENT_TOTAL, of_peers.frames_sent),
+            (names::PEER_FRAMES_RECEIVED_TOTAL, of_peers.frames_received),
+            (names::PEER_MESSAGES_SENT_TOTAL, of_peers.messages_sent),
+            (names::PEER_MESSAGES_RECEIVED_TOTAL, of_peers.messages_received),
+            (names::PEER_MESSAGES_DROPPED_TOTAL, of_peers.messages_dropped),
+            (names::PEERS_REFUSED_TOTAL, of_peers.peers_refused),
+            (names::TRANSFERS_SENT_BEGUN_TOTAL, replication.lending.counters.begun),
+            (names::TRANSFERS_SENT_DONE_TOTAL, replication.lending.counters.done),
+            (names::TRANSFERS_SENT_BYTES_TOTAL, replication.lending.counters.bytes),
+            (names::TRANSFERS_RECEIVED_BEGUN_TOTAL, replication.receiving.counters.begun),
+            (names::TRANSFERS_RECEIVED_DONE_TOTAL, replication.receiving.counters.done),
+            (names::TRANSFERS_RECEIVED_BYTES_TOTAL, replication.receiving.counters.bytes),
         ]
     }
 }

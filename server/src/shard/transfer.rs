@@ -7,7 +7,7 @@ use corelode_raft::{Input, LogIndex, LogPosition, Membership, NodeId, RoleKind, 
 
 use super::{ConnectionId, Shard};
 use crate::replication::link::LinkState;
-use crate::replication::transfer::{Stage, answer};
+use crate::replication::transfer::{Failed, Stage, answer};
 use crate::replication::{Replication, members};
 
 impl<E: Environment> Shard<E> {
@@ -66,7 +66,12 @@ impl<E: Environment> Shard<E> {
             }
             self.stop_receiving(replication, "another transfer took its place", out);
         }
-        if self.has_already(replication, partition, position) {
+        let is_known = self.has_already(replication, partition, position);
+        let is_damaged = replication.groups[&partition].is_damaged;
+        if is_damaged && self.is_behind_applied(partition, position) {
+            return Err("it is older than what is applied here".to_owned());
+        }
+        if is_known && !is_damaged {
             return Ok(Some(PeerTransferOutcome::Done));
         }
         tracing::info!(core = self.config.core.0, %partition, node = %from, %position, table_count, "tables are being received");
@@ -94,17 +99,45 @@ impl<E: Environment> Shard<E> {
         true
     }
 
+    /// Whether tables that end at `position` would take back what is applied.
+    fn is_behind_applied(&self, partition: PartitionId, position: LogPosition) -> bool {
+        position.index.0 < self.store.partition(partition).expect("owned").applied().index.0
+    }
+
     fn stop_receiving(&mut self, replication: &mut Replication, message: &str, out: &mut Vec<u8>) {
+        self.end_receiving(replication, PeerTransferOutcome::Refused { message }, message, out);
+    }
+
+    fn end_receiving(
+        &mut self,
+        replication: &mut Replication,
+        outcome: PeerTransferOutcome<'_>,
+        message: &str,
+        out: &mut Vec<u8>,
+    ) {
         let Some((partition, from, _)) = replication.receiving.active() else { return };
         tracing::warn!(core = self.config.core.0, %partition, node = %from, message, "tables are not received");
         self.store.stop_receiving(partition);
-        replication.receiving.end(PeerTransferOutcome::Refused { message }, out);
+        replication.receiving.end(outcome, out);
     }
 
     /// The receiver of this core's tables has answered.
     pub(super) fn take_transfer_reply(&mut self, from: NodeId, reply: &PeerTransferReply<'_>) {
         let Some(mut replication) = self.replication.take() else { return };
         let now = Time(self.now.monotonic_ns);
+        if reply.outcome == PeerTransferOutcome::Needed {
+            let partition = PartitionId(reply.partition.0);
+            if let Some(group) = replication.groups.get(&partition).filter(|group| group.is_leading()) {
+                let applied = self.store.partition(group.partition).expect("owned").applied().index;
+                replication.lending.want_through(partition, from, applied);
+            }
+            self.replication = Some(replication);
+            return;
+        }
+        if let PeerTransferOutcome::Damaged { .. } = reply.outcome {
+            // If it is not the network, it is the tables of this node.
+            self.store.verify_tables(PartitionId(reply.partition.0));
+        }
         match replication.lending.take_reply(from, reply, now) {
             Ok(None) => {}
             Ok(Some(partition)) => {
@@ -150,7 +183,8 @@ impl<E: Environment> Shard<E> {
             self.transfer_ended(replication, partition, to);
         }
         while let Some((partition, to)) = replication.lending.take_wanted() {
-            match link_to(replication, to) {
+            let is_damaged = replication.groups.get(&partition).is_some_and(|group| group.is_damaged);
+            match link_to(replication, to).filter(|_| !is_damaged) {
                 Some(connection) => replication.lending.begin(partition, to, connection, now),
                 None => replication.lending.retry_later(partition, to, now),
             }
@@ -180,7 +214,11 @@ impl<E: Environment> Shard<E> {
         match replication.receiving.pump(&self.store, now, &mut out) {
             Ok(Stage::UnderWay) => {}
             Ok(Stage::Checked) => {
-                if self.has_already(replication, partition, position) {
+                let is_known = self.has_already(replication, partition, position);
+                let group = &replication.groups[&partition];
+                if is_known && group.is_damaged {
+                    self.repair(replication, partition, position, &mut out);
+                } else if is_known {
                     self.store.stop_receiving(partition);
                     replication.receiving.end(PeerTransferOutcome::Done, &mut out);
                 } else if replication.groups[&partition].raft.status().role == RoleKind::Follower {
@@ -200,10 +238,34 @@ impl<E: Environment> Shard<E> {
                     group.is_replacing = false;
                 }
                 replication.activate(partition);
-                self.stop_receiving(replication, &message, &mut out);
+                let outcome = match &message {
+                    Failed::Damaged(message) => PeerTransferOutcome::Damaged { message },
+                    Failed::Otherwise(message) => PeerTransferOutcome::Refused { message },
+                };
+                self.end_receiving(replication, outcome, message.text(), &mut out);
             }
         }
         self.send_to_node(replication, from, &out);
+    }
+
+    /// Tables are here whole that end within this replica's log, in place of its own, which are damaged.
+    fn repair(
+        &mut self,
+        replication: &mut Replication,
+        partition: PartitionId,
+        position: LogPosition,
+        out: &mut Vec<u8>,
+    ) {
+        let group = replication.groups.get_mut(&partition).expect("looked up by the caller");
+        if self.is_behind_applied(partition, position) {
+            self.stop_receiving(replication, "it is older than what is applied here", out);
+        } else if group.is_leading() {
+            self.stop_receiving(replication, "this replica does not follow", out);
+        } else if group.raft.log().stored() >= position.index {
+            group.is_replacing = true;
+            self.store.repair(partition);
+        }
+        // Else the log on this disk is not that far yet: a matter of moments.
     }
 
     /// The tables are in place, durably: consensus goes on behind them.
@@ -218,12 +280,18 @@ impl<E: Environment> Shard<E> {
         };
         let group = replication.groups.get_mut(&partition).expect("looked up by the caller");
         group.is_replacing = false;
+        group.is_damaged = false;
         group.divergence.clear();
+        replication.activate(partition);
+        let group = replication.groups.get_mut(&partition).expect("looked up by the caller");
         let position = crate::replication::group::raft_position(position);
+        if position.index <= group.raft.log().committed() {
+            tracing::info!(core = self.config.core.0, %partition, %position, "tables of another node took the place of damaged ones");
+            return;
+        }
         let input = Input::SnapshotInstalled { position, membership };
         let installed = group.step(&mut self.store, now, self.now.wall_ms, input);
         assert!(installed.is_ok(), "{installed:?}: nothing was committed while the group rested");
-        replication.activate(partition);
         tracing::info!(core = self.config.core.0, %partition, %position, "tables of another node took the place of this replica's");
         self.fail_proposals(partition, &cut);
     }

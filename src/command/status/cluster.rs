@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use corelode_client::{
     CoreStatus, Error, FollowerState, FollowerStatus, NodeEntry, NodeId, PartitionEntry, PartitionId, ReplicaStatus,
-    Status, Topology,
+    Status, Topology, counters,
 };
 use serde_json::json;
 
@@ -57,12 +57,35 @@ impl<'a> Cluster<'a> {
 
     pub(super) fn table(&self) -> String {
         let mut text = format!("cluster  {}\n\n", self.topology.cluster_id);
+        self.alarms(&mut text);
         self.node_rows(&mut text);
         text.push('\n');
         self.partition_rows(&mut text);
         text.push('\n');
         self.counter_rows(&mut text);
         text
+    }
+
+    /// What must not be, before anything else.
+    fn alarms(&self, text: &mut String) {
+        let alarms = [
+            (counters::REPLICAS_DAMAGED, "with damaged tables, waiting for another node's"),
+            (counters::REPLICAS_DIVERGED, "of which another replica has applied something else: see its log"),
+        ];
+        let before = text.len();
+        for (entry, status) in self.nodes {
+            let cores = status.iter().flat_map(|status| &status.cores).flat_map(|core| &core.counters);
+            for (name, what) in alarms {
+                let count: u64 =
+                    cores.clone().filter(|counter| counter.name == name).map(|counter| counter.value).sum();
+                if count > 0 {
+                    line(text, format_args!("ALARM    node {}: {count} replicas {what}", entry.node_id.0));
+                }
+            }
+        }
+        if text.len() > before {
+            text.push('\n');
+        }
     }
 
     fn node_rows(&self, text: &mut String) {

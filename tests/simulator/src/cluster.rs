@@ -4,12 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use corelode_engine::Error;
 use corelode_engine::cursor::Stop;
 use corelode_engine::env::Environment;
-use corelode_engine::env::simulated::{CrashPolicy, Random, SimulatedEnvironment, Simulation};
+use corelode_engine::env::simulated::{CrashPolicy, Damage, PathClass, Random, SimulatedEnvironment, Simulation};
 use corelode_engine::ids::PartitionId;
 use corelode_engine::io_buffer::IoBuffer;
 use corelode_engine::row::Keyspace;
@@ -107,6 +109,9 @@ pub struct SimulatedCluster {
     machines: BTreeMap<u64, Machine>,
     observer: Rc<Observer>,
     membership_changes: Cell<u64>,
+    /// Bits that have turned over and not back.
+    rotten: Vec<(u64, PathBuf, Damage)>,
+    rotten_count: u64,
 }
 
 impl SimulatedCluster {
@@ -138,7 +143,16 @@ impl SimulatedCluster {
             (node, machine)
         });
         let machines = machines.collect();
-        Self { shape, simulation, network, machines, observer, membership_changes: Cell::new(0) }
+        Self {
+            shape,
+            simulation,
+            network,
+            machines,
+            observer,
+            membership_changes: Cell::new(0),
+            rotten: Vec::new(),
+            rotten_count: 0,
+        }
     }
 
     /// Ends a node at once.
@@ -195,18 +209,49 @@ impl SimulatedCluster {
         }
     }
 
+    /// Turns a bit over in one of the tables of a node that runs, if it has any.
+    pub fn rot(&mut self, node: u64, random: u64) {
+        let Some(environment) = self.environment(node) else { return };
+        let tables: Vec<_> =
+            environment.files().into_iter().filter(|path| PathClass::of_file(path) == PathClass::Table).collect();
+        if let Some(place) = (random / 256).checked_rem(tables.len() as u64) {
+            let path = &tables[usize::try_from(place).expect("few tables")];
+            // Every table begins with a block of rows.
+            let damage = Damage::FlipBit { offset: random % 16, bit: u8::try_from(random / 16 % 8).expect("below 8") };
+            if environment.damage(path, damage).is_ok() {
+                environment.evict_maps();
+                self.rotten.push((node, path.clone(), damage));
+                self.rotten_count += 1;
+            }
+        }
+    }
+
+    /// How many bits turned over.
+    #[must_use]
+    pub fn rotten(&self) -> u64 {
+        self.rotten_count
+    }
+
     /// Starts a node, if it does not run. One that stopped by itself is ended first; it must have had a reason.
     pub fn start(&mut self, node: u64) {
-        if let Some(failure) = self.failure(node)
-            && !FAILURES_OF_DISKS.iter().any(|known| failure.contains(known))
-        {
-            self.observer.violated(format!("node {node} stopped by itself: {failure}"));
+        let failure = self.failure(node);
+        if self.is_up(node) {
+            return;
         }
-        let machine = self.machine(node);
-        if !machine.is_up() {
-            machine.crash(CrashPolicy::KeepUnsynced);
-            machine.start();
+        self.machine(node).crash(CrashPolicy::KeepUnsynced);
+        if let Some(failure) = failure {
+            // A node that refuses to start with what it finds names the file, and somebody puts the file in order.
+            let is_named = |(at, path, _): &(u64, PathBuf, Damage)| {
+                *at == node && failure.contains(&format!("{} is damaged", path.display()))
+            };
+            if let Some(named) = self.rotten.iter().position(is_named) {
+                let (_, path, damage) = self.rotten.swap_remove(named);
+                self.machine(node).turn_back(&path, damage);
+            } else if !FAILURES_OF_DISKS.iter().any(|known| failure.contains(known)) {
+                self.observer.violated(format!("node {node} stopped by itself: {failure}"));
+            }
         }
+        self.machine(node).start();
     }
 
     /// Starts the nodes that stopped by themselves; answers how many those were.
@@ -338,7 +383,7 @@ impl SimulatedCluster {
         }
     }
 
-    /// The rows of a replica, of all its keyspaces, and what they are as of; `None` if it does not run.
+    /// The rows of a replica, of all its keyspaces, and what they are as of; `None` if it does not run, or has just met damage that a fault has done.
     ///
     /// # Errors
     /// A sentence about damage.
@@ -364,7 +409,11 @@ impl SimulatedCluster {
                             true
                         })
                     };
-                    match walk.map_err(|corruption| corruption.to_string())? {
+                    let walk = match walk {
+                        Err(_) if self.rotten() > 0 => return Ok(None),
+                        walk => walk.map_err(|corruption| corruption.to_string())?,
+                    };
+                    match walk {
                         Walk::Done => break,
                         Walk::Paused { resume_key, miss } => {
                             start = resume_key;
@@ -373,7 +422,13 @@ impl SimulatedCluster {
                             let (result, buffer) =
                                 core.environment.read_at(&read.file, buffer, read.handle.offset).await;
                             let mut shard = core.shard.borrow_mut();
-                            shard.store_mut().block_read(&read, &buffer, result).map_err(|error| error.to_string())?;
+                            match shard.store_mut().block_read(&read, &buffer, result) {
+                                Err(Error::Corruption(_)) if self.rotten() > 0 => {
+                                    core.raise();
+                                    return Ok(None);
+                                }
+                                outcome => outcome.map_err(|error| error.to_string())?,
+                            }
                         }
                     }
                 }

@@ -18,5 +18,6 @@ pub mod history;
 pub mod linearizability;
 mod machine;
 pub mod network;
+pub mod plan;
 pub mod run;
 mod signal;

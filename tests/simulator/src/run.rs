@@ -13,9 +13,10 @@ use corelode_raft::marks::{self, Mark};
 
 use crate::client::{Client, Counts, Manner};
 use crate::cluster::{ReplicaRows, Shape, SimulatedCluster};
-use crate::faults::{self, Plan};
+use crate::faults;
 use crate::history::History;
 use crate::linearizability;
+use crate::plan::{Plan, plan};
 use crate::signal::Signal;
 
 /// After faults end each partition has a leader within so long.
@@ -64,6 +65,8 @@ pub struct Report {
     pub simulated: Duration,
     /// Membership changes that were begun.
     pub changes: u64,
+    /// Bits that turned over in tables.
+    pub rotten: u64,
     /// How often consensus took paths that are rarely taken.
     pub marks: BTreeMap<Mark, u64>,
     /// The trace.
@@ -72,7 +75,7 @@ pub struct Report {
 
 /// What a seed must have seen to be worth anything.
 const ANSWERED_MIN: u64 = 100;
-const OVERLAPPING_MIN: u64 = 20;
+const OVERLAPPING_MIN: u64 = 10;
 
 impl Scenario {
     /// The scenario of a seed.
@@ -95,7 +98,7 @@ impl Scenario {
             value_bytes: [8, 100, 1_000, 4_000][random.position(4)],
         };
         let duration = Duration::from_secs(30);
-        let plan = faults::plan(&shape, duration, &mut random);
+        let plan = plan(&shape, duration, &mut random);
         Self { seed, shape, clients: 3 + random.below(4), manner, duration, plan }
     }
 
@@ -129,7 +132,10 @@ impl Scenario {
         let mut reader = self.client(cluster, 1_000, history, random.next_u64());
         for key in 0..self.manner.keys {
             if !reader.read(key, LEADER_PATIENCE).await {
-                return Err(format!("key {key} could not be read {LEADER_PATIENCE:?} after all faults were over"));
+                return Err(format!(
+                    "key {key} could not be read {LEADER_PATIENCE:?} after all faults were over: {}",
+                    describe(cluster)
+                ));
             }
         }
         self.await_equality(cluster).await?;
@@ -147,6 +153,7 @@ impl Scenario {
         report.repeated = clients.counts().writes_repeated;
         report.replacements = cluster.replacements();
         report.changes = cluster.membership_changes();
+        report.rotten = cluster.rotten();
         report.marks = marks::take();
         report.check_floor(self.shape)?;
         Ok(report)
@@ -319,10 +326,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { answered, overlapping, leaders, turns, repeated, replacements, changes, self_stops, .. } = self;
+        let Self { answered, overlapping, leaders, turns, repeated, replacements, changes, rotten, self_stops, .. } =
+            self;
         write!(
             formatter,
-            "{answered} answered, {overlapping} pairs overlapping, {leaders} leaders, {turns} turns, {repeated} writes repeated, {replacements} replicas replaced, {changes} membership changes, {self_stops} stopped by themselves"
+            "{answered} answered, {overlapping} pairs overlapping, {leaders} leaders, {turns} turns, {repeated} writes repeated, {replacements} replicas replaced, {changes} membership changes, {rotten} bits rotten, {self_stops} stopped by themselves"
         )
     }
 }

@@ -41,7 +41,7 @@ mod world;
 use std::cell::{RefCell, RefMut};
 use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -201,6 +201,12 @@ impl SimulatedEnvironment {
         let inode = disk.find_file(path.as_ref())?;
         disk.content_mut(inode).damage(damage);
         Ok(())
+    }
+
+    /// The paths of all files, sorted.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.world.borrow().disk.files()
     }
 
     /// Takes the pages of all maps out of memory, as the kernel may at any time.

@@ -1,6 +1,6 @@
 //! The leader's side of a transfer: which parts leave, and when.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use corelode_engine::env::Environment;
@@ -53,6 +53,8 @@ struct Lent {
 pub(crate) struct Lending {
     bytes_per_second: u64,
     wanted: VecDeque<(PartitionId, NodeId)>,
+    /// Of whom tables must hold more than consensus asks for.
+    at_least: BTreeMap<(PartitionId, NodeId), LogIndex>,
     active: Option<Active>,
     /// Of these consensus is told that they have ended.
     failed: VecDeque<(Time, PartitionId, NodeId)>,
@@ -75,6 +77,7 @@ impl Lending {
         Self {
             bytes_per_second: bytes_per_second.max(1),
             wanted: VecDeque::new(),
+            at_least: BTreeMap::new(),
             active: None,
             failed: VecDeque::new(),
             last_number: 0,
@@ -87,6 +90,14 @@ impl Lending {
     pub(crate) fn want(&mut self, partition: PartitionId, to: NodeId) {
         if !self.wanted.contains(&(partition, to)) {
             self.wanted.push_back((partition, to));
+        }
+    }
+
+    /// A follower needs tables that hold all through an entry, whatever its log holds.
+    pub(crate) fn want_through(&mut self, partition: PartitionId, to: NodeId, at_least: LogIndex) {
+        self.at_least.insert((partition, to), at_least);
+        if self.active.as_ref().is_none_or(|active| (active.partition, active.to) != (partition, to)) {
+            self.want(partition, to);
         }
     }
 
@@ -151,7 +162,10 @@ impl Lending {
             return Err(format!("nothing was heard of it for {PATIENCE:?}"));
         }
         let Some(lent) = &mut active.lent else {
-            if let Some(id) = store.lend(active.partition, LogIndex(group.raft.log().truncated().index.0)) {
+            let at_least = self.at_least.get(&(active.partition, active.to)).copied().unwrap_or_default();
+            let truncated = LogIndex(group.raft.log().truncated().index.0);
+            if let Some(id) = store.lend(active.partition, truncated.max(at_least)) {
+                self.at_least.remove(&(active.partition, active.to));
                 let (position, tables) = store.lent_tables(id);
                 active.heard_at = now;
                 active.lent = Some(Lent::new(id, position, tables));
@@ -227,7 +241,10 @@ impl Lending {
                 self.counters.done += 1;
                 Ok(Some(active.partition))
             }
-            PeerTransferOutcome::Refused { message } => Err(message.to_owned()),
+            PeerTransferOutcome::Refused { message } | PeerTransferOutcome::Damaged { message } => {
+                Err(message.to_owned())
+            }
+            PeerTransferOutcome::Needed => Ok(None),
         }
     }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use corelode_net::{MapEpoch, RequestHead, RequestId};
 
 pub(crate) use lending::{Lending, PINNED_TIMES_MAX};
-pub(crate) use receiving::{Receiving, Stage, answer};
+pub(crate) use receiving::{Failed, Receiving, Stage, answer};
 
 /// Pieces that may be under way, not yet written by the receiver.
 const PIECES_UNANSWERED_MAX: usize = 4;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use corelode_engine::Error;
 use corelode_engine::env::Environment;
 use corelode_engine::ids::{self, PartitionId};
 use corelode_engine::store::{self, Store};
@@ -54,6 +55,22 @@ pub(crate) enum Stage {
     Checked,
     /// All is in place on disk.
     Replaced,
+}
+
+/// Why a transfer cannot go on, as a clause.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Failed {
+    /// What was sent does not hold its checksums.
+    Damaged(String),
+    /// Something else.
+    Otherwise(String),
+}
+
+impl Failed {
+    pub(crate) fn text(&self) -> &str {
+        let (Self::Damaged(text) | Self::Otherwise(text)) = self;
+        text
+    }
 }
 
 impl Receiving {
@@ -142,16 +159,19 @@ impl Receiving {
     /// How far it is; pieces that were written are answered to `out`.
     ///
     /// # Errors
-    /// A clause that says why it cannot go on.
+    /// Why it cannot go on.
     pub(crate) fn pump<E: Environment>(
         &mut self,
         store: &Store<E>,
         now: Time,
         out: &mut Vec<u8>,
-    ) -> Result<Stage, String> {
+    ) -> Result<Stage, Failed> {
         let Some(active) = &mut self.active else { return Ok(Stage::UnderWay) };
-        let state = store.receiving_state(active.partition).map_err(ToString::to_string)?;
-        match state.ok_or("nothing is being received")? {
+        let state = store.receiving_state(active.partition).map_err(|error| match error {
+            Error::Corruption(_) => Failed::Damaged(error.to_string()),
+            _ => Failed::Otherwise(error.to_string()),
+        })?;
+        match state.ok_or_else(|| Failed::Otherwise("nothing is being received".to_owned()))? {
             store::Receiving::Pieces { unwritten } => {
                 let mut waiting: usize = active.unwritten.iter().map(|(_, length)| length).sum();
                 let mut taken = None;
@@ -166,7 +186,7 @@ impl Receiving {
                     active.answer(sequence, PeerTransferOutcome::Taken, out);
                 }
                 if now >= active.heard_at.after(PATIENCE) {
-                    return Err(format!("nothing was heard of it for {PATIENCE:?}"));
+                    return Err(Failed::Otherwise(format!("nothing was heard of it for {PATIENCE:?}")));
                 }
                 Ok(Stage::UnderWay)
             }

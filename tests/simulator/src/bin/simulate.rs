@@ -138,6 +138,7 @@ impl Record {
             repeated,
             replacements,
             changes,
+            rotten,
             self_stops,
             simulated,
             marks,
@@ -154,6 +155,7 @@ impl Record {
         self.add("replicas_replaced", *replacements);
         self.add("nodes_stopped_by_disk_faults", *self_stops);
         self.add("membership_changes_begun", *changes);
+        self.add("bits_rotten", *rotten);
         for mark in Mark::ALL {
             self.add(&format!("mark_{mark:?}"), marks.get(mark).copied().unwrap_or(0));
         }

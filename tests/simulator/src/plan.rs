@@ -1,0 +1,228 @@
+//! The plan of a seed: which faults happen when.
+//!
+//! Each seed knows only some kinds of faults, others are wild ("swarm testing", Groce and others, 2012): where everything happens at once, nothing has the time to go far wrong.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use corelode_engine::env::simulated::{CrashPolicy, PathClass, Random, StepKind};
+
+use crate::cluster::Shape;
+use crate::faults::Fault;
+
+/// What happens when.
+pub type Plan = Vec<(Duration, Fault)>;
+
+/// Faults do not go on for longer without a time in which everything works: what a cluster that never recovers does says little.
+const CALM_EVERY: Duration = Duration::from_secs(7);
+const CALM: Duration = Duration::from_millis(1_500);
+
+/// The plan of a seed: faults until `until`. At most a minority is down at once, but partitions may leave no majority for a while.
+#[must_use]
+pub fn plan(shape: &Shape, until: Duration, random: &mut Random) -> Plan {
+    let mut planner = Planner::new(*shape, random);
+    let mut plan = Plan::new();
+    let mut at = Duration::from_millis(500);
+    // Some seeds are wild, and some quiet.
+    let pause_ms_max = [300, 1_000, 3_000][planner.random.position(3)];
+    let pause_ms = 50 + planner.random.below(pause_ms_max);
+    let mut calm_at = CALM_EVERY;
+    while at < until {
+        if at > calm_at {
+            plan.push((at, planner.calm()));
+            at += CALM;
+            calm_at = at + CALM_EVERY;
+            continue;
+        }
+        let (fault, then) = planner.next();
+        plan.push((at, fault));
+        for (after, fault) in then {
+            at += after;
+            plan.push((at, fault));
+        }
+        at += Duration::from_millis(20 + planner.random.below(pause_ms));
+    }
+    plan
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Crash,
+    Bounce,
+    PowerCut,
+    Pause,
+    Stop,
+    OneWay,
+    Halves,
+    Alone,
+    Cut,
+    SlowNetwork,
+    ClockStep,
+    SlowDisk,
+    FullDisk,
+    DiskError,
+    BitRot,
+    Transfer,
+    Membership,
+}
+
+impl Kind {
+    const ALL: [Self; 17] = [
+        Self::Crash,
+        Self::Bounce,
+        Self::PowerCut,
+        Self::Pause,
+        Self::Stop,
+        Self::OneWay,
+        Self::Halves,
+        Self::Alone,
+        Self::Cut,
+        Self::SlowNetwork,
+        Self::ClockStep,
+        Self::SlowDisk,
+        Self::FullDisk,
+        Self::DiskError,
+        Self::BitRot,
+        Self::Transfer,
+        Self::Membership,
+    ];
+
+    /// The kinds that a seed knows. Groups whose tables may be damaged keep all their members: of two voters one may be the only one with all entries.
+    fn of_seed(random: &mut Random) -> Vec<Self> {
+        let mut kinds = Self::ALL.to_vec();
+        kinds.retain(|_| random.below(2) == 0);
+        if kinds.contains(&Self::Membership) {
+            kinds.retain(|kind| *kind != Self::BitRot);
+        }
+        if kinds.is_empty() { vec![Self::Crash, Self::Alone] } else { kinds }
+    }
+}
+
+struct Planner<'a> {
+    shape: Shape,
+    random: &'a mut Random,
+    kinds: Vec<Kind>,
+    down: BTreeSet<u64>,
+    paused: BTreeSet<u64>,
+    full: Option<u64>,
+    /// All bits that turn over do so on one node's disk: a partition that is damaged everywhere is lost.
+    rotten: Option<u64>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(shape: Shape, random: &'a mut Random) -> Self {
+        let kinds = Kind::of_seed(random);
+        Self { shape, random, kinds, down: BTreeSet::new(), paused: BTreeSet::new(), full: None, rotten: None }
+    }
+
+    fn node(&mut self) -> u64 {
+        1 + self.random.below(self.shape.nodes)
+    }
+
+    fn partition(&mut self) -> u16 {
+        u16::try_from(self.random.below(u64::from(self.shape.partitions))).expect("few partitions")
+    }
+
+    fn crash_policy(&mut self) -> CrashPolicy {
+        CrashPolicy::ALL[self.random.position(CrashPolicy::ALL.len())]
+    }
+
+    fn calm(&mut self) -> Fault {
+        self.down.clear();
+        self.paused.clear();
+        self.full = None;
+        Fault::Calm
+    }
+
+    /// A fault, and what follows it after how long.
+    fn next(&mut self) -> (Fault, Vec<(Duration, Fault)>) {
+        let number = self.random.position(self.kinds.len() * 5 / 4 + 1);
+        let Some(kind) = self.kinds.get(number).copied() else { return (Fault::Heal, Vec::new()) };
+        let node = self.node();
+        let other = 1 + node % self.shape.nodes;
+        let fault = match kind {
+            Kind::Crash => match self.down.pop_first() {
+                Some(down) => Fault::Start(down),
+                None => {
+                    self.take_down(node);
+                    Fault::Crash(node, self.crash_policy())
+                }
+            },
+            Kind::Bounce => {
+                let soon = Duration::from_millis(self.random.below(30));
+                return (Fault::Crash(node, self.crash_policy()), vec![(soon, Fault::Start(node))]);
+            }
+            Kind::PowerCut => {
+                let power_returns = Duration::from_millis(self.random.below(500));
+                self.down.clear();
+                self.paused.clear();
+                let starts = (1..=self.shape.nodes).map(|node| {
+                    let after = if node == 1 { power_returns } else { Duration::ZERO };
+                    (after, Fault::Start(node))
+                });
+                return (Fault::PowerCut(self.crash_policy()), starts.collect());
+            }
+            Kind::Pause => match self.paused.pop_first() {
+                Some(paused) => Fault::Resume(paused),
+                None => {
+                    self.paused.insert(node);
+                    Fault::Pause(node)
+                }
+            },
+            Kind::Stop => {
+                if self.down.is_empty() {
+                    self.take_down(node);
+                }
+                Fault::Stop(node)
+            }
+            Kind::OneWay => Fault::OneWay(node, other),
+            Kind::Halves => Fault::Partition((1..=self.shape.nodes).filter(|_| self.random.below(2) == 0).collect()),
+            Kind::Alone => Fault::Partition(vec![node]),
+            Kind::Cut => Fault::Cut(node, other),
+            Kind::SlowNetwork => Fault::Slow(Duration::from_micros(20 + self.random.below(20_000))),
+            Kind::ClockStep => {
+                Fault::ClockStep(node, i64::try_from(self.random.below(20_000)).expect("small") - 10_000)
+            }
+            Kind::SlowDisk => Fault::SlowDisk(node, [1, 1, 10, 50, 200][self.random.position(5)]),
+            Kind::FullDisk => match self.full.take() {
+                Some(full) => Fault::FullDisk(full, None),
+                None => {
+                    self.full = Some(node);
+                    Fault::FullDisk(node, Some(self.random.below(3 * 1024 * 1024)))
+                }
+            },
+            Kind::DiskError => {
+                let (kind, class) = [
+                    (StepKind::LogWriteEnd, PathClass::Log),
+                    (StepKind::SyncData, PathClass::Table),
+                    (StepKind::Create, PathClass::Table),
+                    (StepKind::Rename, PathClass::Manifest),
+                ][self.random.position(4)];
+                Fault::DiskError(node, kind, class, self.random.below(20))
+            }
+            Kind::BitRot => Fault::BitRot(*self.rotten.get_or_insert(node), self.random.next_u64()),
+            Kind::Transfer => Fault::Transfer(self.partition(), node),
+            Kind::Membership => self.change_membership(),
+        };
+        (fault, Vec::new())
+    }
+
+    fn take_down(&mut self, node: u64) {
+        if self.shape.nodes > 2 {
+            self.down.insert(node);
+        }
+    }
+
+    /// Some of the nodes vote, and of the others some learn.
+    fn change_membership(&mut self) -> Fault {
+        let partition = self.partition();
+        let mut nodes: Vec<_> = (1..=self.shape.nodes).collect();
+        let mut voters = Vec::new();
+        while !nodes.is_empty() && (voters.len() < 2 || self.random.below(4) > 0) {
+            voters.push(nodes.swap_remove(self.random.position(nodes.len())));
+        }
+        nodes.retain(|_| self.random.below(2) == 0);
+        voters.sort_unstable();
+        Fault::ChangeMembership(partition, voters, nodes)
+    }
+}
