@@ -3,6 +3,8 @@
 //! A part's answer has a result for each operation, and a node that leads only some of the partitions refuses the others. What may be tried again
 //! is cut and sent anew, by the leaders known then; each operation is decided on by itself, so that a read may be repeated where a write
 //! may not.
+//!
+//! A frame of a batch has no place for a session's stamps, so that its writes are not told apart: one whose answer is lost is unknown, and not sent again.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -117,8 +119,8 @@ impl Batch {
                 }
                 Err(error) => error,
             };
-            let is_write = item.operation.is_write();
-            let next = self.directory.consider(routes, &destination, &error, is_write, &mut item.trail);
+            let kind = item.operation.kind();
+            let next = self.directory.consider(routes, &destination, &error, kind, &mut item.trail);
             item.trail.note(&destination.node, error);
             item.trail.next_turn();
             match next {
@@ -143,7 +145,7 @@ impl Batch {
 
 impl Item {
     fn give_up(self) -> (usize, Result<BatchOutcome>) {
-        (self.number, Err(self.trail.error(self.operation.is_write())))
+        (self.number, Err(self.trail.error(self.operation.kind())))
     }
 }
 

@@ -154,6 +154,11 @@ impl Client {
         self.runtime.block_on(self.client.fetch_topology())
     }
 
+    /// As [`Client::close`](crate::Client::close).
+    pub fn close(self) {
+        self.runtime.block_on(self.client.close());
+    }
+
     /// Runs a future of the client's on its background thread and waits for it.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)

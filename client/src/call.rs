@@ -6,7 +6,8 @@
 //!
 //! Where there are other nodes, none is waited for without limit. An attempt that was not sent, and a read, go elsewhere after the
 //! [attempt's time](crate::Options::with_attempt_timeout), which doubles with each. A write that was sent stays where it is: until its answer, its connection's end,
-//! or its deadline. The latter two leave it unknown.
+//! or its deadline. The latter two leave it unknown, and with that it ends, unless its session tells it apart: then it is sent again, to whoever leads
+//! then, and before that if the node is silent, or slow for long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::error::{AttemptError, Error, Result};
 use crate::lane::Limits;
 use crate::random;
 use crate::request::{Reply, Request};
-use crate::retry::{Decision, decide, jittered};
+use crate::retry::{Decision, Kind, decide, jittered};
 use crate::routes::{Destination, Routes, Target};
 use crate::trail::Trail;
 
@@ -43,26 +44,41 @@ impl Directory {
         request: Request<'_>,
         deadline: Instant,
     ) -> Result<Reply> {
-        let is_write = request.is_write();
-        let mut trail = Trail::default();
+        self.call_along(target, request, deadline, &mut Trail::default()).await
+    }
+
+    /// As [`call`](Self::call), with the trail that the attempts leave.
+    pub(crate) async fn call_along(
+        self: &Arc<Self>,
+        target: Target,
+        request: Request<'_>,
+        deadline: Instant,
+        trail: &mut Trail,
+    ) -> Result<Reply> {
+        let kind = request.kind();
         loop {
-            let routes = self.routes(deadline).await?;
+            let routes = match self.routes(deadline).await {
+                Ok(routes) => routes,
+                // What was met before says whether the write may have been executed.
+                Err(_) if kind.is_write() && trail.may_be_executed() => return Err(trail.error(kind)),
+                Err(error) => return Err(error),
+            };
             let turn = usize::try_from(trail.turn()).expect("32 bits");
             let Some(destination) = routes.choose(target, turn) else { return Err(unknown(target)) };
             let error = match self.attempt(&routes, &destination, request, deadline, trail.turn()).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
-            let next = self.consider(&routes, &destination, &error, is_write, &mut trail);
+            let next = self.consider(&routes, &destination, &error, kind, trail);
             trail.note(&destination.node, error);
             trail.next_turn();
             match next {
                 Next::AtOnce => {}
-                Next::GiveUp => return Err(trail.error(is_write)),
+                Next::GiveUp => return Err(trail.error(kind)),
                 Next::Within(within) => {
                     let wake_at = Instant::now() + jittered(within, random::number());
                     if wake_at >= deadline {
-                        return Err(trail.error(is_write));
+                        return Err(trail.error(kind));
                     }
                     tokio::time::sleep_until(wake_at).await;
                 }
@@ -98,7 +114,7 @@ impl Directory {
         routes: &Routes,
         destination: &Destination,
         error: &AttemptError,
-        is_write: bool,
+        kind: Kind,
         trail: &mut Trail,
     ) -> Next {
         if let AttemptError::Server { code: Some(ErrorCode::NotLeader), retry: RetryClass::Safe, leader, .. } = error
@@ -108,7 +124,7 @@ impl Directory {
             return Next::AtOnce;
         }
         trail.rest();
-        match decide(error, is_write, trail.turn()) {
+        match decide(error, kind, trail.turn()) {
             Decision::GiveUp => Next::GiveUp,
             Decision::RetryWithin(within) => Next::Within(within),
             Decision::RefreshAndRetryWithin(within) => {

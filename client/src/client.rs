@@ -17,6 +17,9 @@ use crate::request::{Found, Operation, PageRequest, Reply, Request};
 use crate::routes::Target;
 use crate::scan::{Scan, ScanOptions};
 
+/// How long closing sessions may take.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// What becomes of a write beside its key and value.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct WriteOptions {
@@ -104,7 +107,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn put_with(&self, key: &[u8], value: &[u8], options: WriteOptions) -> Result<u64> {
-        written(self.call_for_key(key, put_request(key, value, options)?).await?)
+        written(self.write(key, put_request(key, value, options)?).await?)
     }
 
     /// As [`put_with`](Self::put_with), and where the server spent the time of it.
@@ -118,7 +121,7 @@ impl Client {
         options: WriteOptions,
     ) -> Result<(u64, Option<Receipt>)> {
         let request = put_request(key, value, options)?;
-        let (reply, receipt) = with_receipt(self.call_for_key(key, Request::WithReceipt(&request)).await?);
+        let (reply, receipt) = with_receipt(self.write(key, Request::WithReceipt(&request)).await?);
         Ok((written(reply)?, receipt))
     }
 
@@ -136,11 +139,14 @@ impl Client {
     /// See [`Error`].
     pub async fn delete_with(&self, key: &[u8], durability: Durability) -> Result<u64> {
         check_key(key).map_err(invalid)?;
-        written(self.call_for_key(key, Request::Delete { key, durability }).await?)
+        written(self.write(key, Request::Delete { key, durability }).await?)
     }
 
     /// Carries out independent operations on any keys: each is atomic, all together are not. The results stand in the order of the
     /// operations, each with its own success.
+    ///
+    /// Writes of a batch have no sessions: one whose answer is lost is [`Error::OutcomeUnknown`], and is not sent again. Where that matters,
+    /// [`put`](Self::put) beside each other: they share connections and are as many under way.
     ///
     /// # Errors
     /// If no operation was sent because one of them is invalid, or no topology could be had.
@@ -224,6 +230,12 @@ impl Client {
         Ok(Arc::clone(&routes.topology))
     }
 
+    /// Ends the client's sessions, as far as no write of a clone is under way in them. A client that is dropped without it loses nothing; its
+    /// sessions take some memory of the servers for ten minutes more. Takes a second at most.
+    pub async fn close(self) {
+        self.directory.close_sessions(self.deadline().min(Instant::now() + CLOSE_PATIENCE)).await;
+    }
+
     pub(crate) async fn page(&self, page: &PageRequest) -> Result<Reply> {
         self.call(Target::Partition(page.partition), Request::Scan(page), self.deadline()).await
     }
@@ -239,6 +251,10 @@ impl Client {
 
     async fn call_for_key(&self, key: &[u8], request: Request<'_>) -> Result<Reply> {
         self.call(Target::Slot(slot_of(key)), request, self.deadline()).await
+    }
+
+    async fn write(&self, key: &[u8], request: Request<'_>) -> Result<Reply> {
+        self.directory.write(slot_of(key), request, self.deadline()).await
     }
 
     async fn call(&self, target: Target, request: Request<'_>, deadline: Instant) -> Result<Reply> {

@@ -125,6 +125,7 @@ impl Connection {
                 if let Some(connected) = connected {
                     let cluster = connected.welcome.cluster_id;
                     self.map.check_cluster(cluster).map_err(|reason| AttemptError::NotSent { reason })?;
+                    self.map.negotiated(connected.welcome.features);
                     self.limits = connected.welcome.limits;
                     self.bind_or_stay(connected.welcome.core, ids, tables);
                 }

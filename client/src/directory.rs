@@ -21,8 +21,9 @@ use crate::node::Node;
 use crate::options::Options;
 use crate::random;
 use crate::request::{Reply, Request};
-use crate::retry::{Decision, decide, delay, jittered};
+use crate::retry::{Decision, Kind, decide, delay, jittered};
 use crate::routes::Routes;
+use crate::session::Sessions;
 use crate::trail::Trail;
 
 /// How long a node may take to send its map before another is asked, too.
@@ -37,6 +38,7 @@ const LOCK: &str = "nobody panics while holding it";
 pub(crate) struct Directory {
     pub(crate) options: Options,
     pub(crate) map: Arc<Map>,
+    pub(crate) sessions: Sessions,
     seeds: Vec<Arc<Node>>,
     routes: RwLock<Option<Arc<Routes>>>,
     /// Held by whoever fetches the map.
@@ -61,6 +63,7 @@ impl Directory {
         Arc::new(Self {
             options,
             map: Arc::default(),
+            sessions: Sessions::default(),
             seeds,
             routes: RwLock::default(),
             fetching: Arc::default(),
@@ -117,9 +120,9 @@ impl Directory {
         loop {
             let is_lasting = match self.ask_once(deadline, &mut trail).await {
                 Some((node, topology)) => return Ok(self.learn(topology, &node)),
-                None => trail.last().is_none_or(|error| decide(error, false, trail.turn()) == Decision::GiveUp),
+                None => trail.last().is_none_or(|error| decide(error, Kind::Read, trail.turn()) == Decision::GiveUp),
             };
-            let error = trail.error(false);
+            let error = trail.error(Kind::Read);
             *self.failure.lock().expect(LOCK) = Some(error.clone());
             let wake_at = Instant::now() + jittered(delay(trail.turn()), random::number());
             if is_lasting || wake_at >= deadline {

@@ -98,6 +98,36 @@ impl AttemptError {
         Self::Protocol { message: format!("an answer to another question: {reply:?}") }
     }
 
+    /// Whether the request may have been executed: the answer did not come, or leaves it open.
+    pub(crate) fn may_be_executed(&self) -> bool {
+        match self {
+            Self::Broken { .. } | Self::TimedOut { was_sent: true } | Self::Protocol { .. } => true,
+            Self::Server { retry, .. } => *retry == RetryClass::Unknown,
+            Self::NotSent { .. } | Self::TimedOut { was_sent: false } | Self::NotAdmitted { .. } => false,
+        }
+    }
+
+    /// The server's code, if it answered with one that is known.
+    pub(crate) fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Server { code, .. } => *code,
+            _ => None,
+        }
+    }
+
+    /// Whether the server does not do what was asked, now or later, and may do something else. A connection that is refused is another matter.
+    pub(crate) fn is_refusal_for_good(&self) -> bool {
+        use ErrorCode::{Forbidden, Malformed, TooLarge, UnknownOpcode, Unsupported};
+        matches!(
+            self,
+            Self::Server {
+                retry: RetryClass::Never,
+                code: None | Some(Forbidden | Malformed | TooLarge | UnknownOpcode | Unsupported),
+                ..
+            }
+        )
+    }
+
     /// What an error of the connection says to a request that was not sent on it.
     pub(crate) fn for_unsent(&self) -> Self {
         match self {

@@ -27,6 +27,7 @@ use crate::connection::Connection;
 use crate::error::AttemptError;
 use crate::map::Map;
 use crate::request::{Expected, Reply, Request, decode_error};
+use crate::retry::Kind;
 
 type Outcome = Result<Reply, AttemptError>;
 
@@ -34,15 +35,19 @@ type Outcome = Result<Reply, AttemptError>;
 const PROBE_AFTER: Duration = Duration::from_millis(250);
 /// A sign of life that takes longer is none.
 const PROBE_PATIENCE: Duration = Duration::from_millis(250);
+/// A stamped write that was sent waits so much longer for a server that gives signs of life. It is carried out once however often it is sent, but
+/// each time costs as much as a write, and a server that is slow has enough of them.
+const SENT_PATIENCE: Duration = Duration::from_millis(1_500);
 /// A server whose connection was given up for its silence, or that said that it goes, is tried again after this.
 const LEFT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 struct Call {
     expected: Expected,
     deadline: Instant,
-    /// When its caller would rather ask elsewhere, at the latest the deadline. A write that was sent waits on until then.
+    /// When its caller would rather ask elsewhere, at the latest the deadline. A write that was sent waits on until then, and a stamped one for
+    /// [`SENT_PATIENCE`] more if the server lives.
     patience: Instant,
-    is_write: bool,
+    kind: Kind,
     progress: Progress,
     outcome: Awaited,
     waker: Option<Waker>,
@@ -206,8 +211,8 @@ impl Lane {
             is_news = self.connection.is_none();
             Progress::Queued(frame)
         };
-        let (expected, is_write) = (request.expected(), request.is_write());
-        let call = Call { expected, deadline, patience, is_write, progress, outcome, waker: None };
+        let (expected, kind) = (request.expected(), request.kind());
+        let call = Call { expected, deadline, patience, kind, progress, outcome, waker: None };
         self.calls.insert(request_id, call);
         (request_id, is_news)
     }
@@ -308,7 +313,7 @@ impl Lane {
             expected: Expected::Done,
             deadline: now,
             patience: now,
-            is_write: false,
+            kind: Kind::Read,
             progress: Progress::InFlight { size_bytes },
             outcome: Awaited::NoMore,
             waker: None,
@@ -324,7 +329,13 @@ impl Lane {
         let failure = self.failure();
         for call in self.calls.values_mut() {
             let is_sent = matches!(call.progress, Progress::InFlight { .. });
-            let until = if is_sent && call.is_write { call.deadline } else { call.patience };
+            let until = match call.kind {
+                Kind::Write if is_sent => call.deadline,
+                Kind::StampedWrite if is_sent && self.health == Health::Well => {
+                    call.deadline.min(call.patience + SENT_PATIENCE)
+                }
+                _ => call.patience,
+            };
             if until > now || !matches!(call.outcome, Awaited::Yet) {
                 continue;
             }

@@ -24,6 +24,7 @@ mod request;
 mod retry;
 mod routes;
 mod scan;
+mod session;
 mod trail;
 mod transport;
 

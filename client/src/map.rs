@@ -5,6 +5,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use corelode_net::handshake::Features;
 use corelode_net::{ClusterId, MapEpoch};
 
 /// What the connections and callers of one client share.
@@ -18,6 +19,8 @@ pub(crate) struct Map {
     is_doubtful: AtomicBool,
     /// Whether there is more than one node, so that one that says nothing is better left alone.
     has_several_nodes: AtomicBool,
+    /// Whether the server of the last handshake offers sessions, and the client wants them.
+    has_sessions: AtomicBool,
 }
 
 impl Map {
@@ -65,5 +68,14 @@ impl Map {
 
     pub(crate) fn has_several_nodes(&self) -> bool {
         self.has_several_nodes.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of what a handshake settled.
+    pub(crate) fn negotiated(&self, features: Features) {
+        self.has_sessions.store(features.contains(Features::SESSIONS), Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_sessions(&self) -> bool {
+        self.has_sessions.load(Ordering::Relaxed)
     }
 }

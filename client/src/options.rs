@@ -55,7 +55,7 @@ impl Options {
     pub fn from_addresses(addresses: Vec<String>) -> Self {
         let handshake = ClientConfig {
             versions: VersionRange::CURRENT,
-            features: Features::RECEIPTS,
+            features: Features::RECEIPTS.with(Features::SESSIONS),
             client_name: concat!("corelode-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             credentials: None,
         };
@@ -83,10 +83,22 @@ impl Options {
     }
 
     /// How long one node of several is waited for before another is asked: for a read, and for a write that could not be sent; 500 milliseconds unless
-    /// chosen otherwise, and twice as long with each attempt. A write that was sent is never sent to another node.
+    /// chosen otherwise, and twice as long with each attempt. A write that was sent waits 1.5 seconds more for a node that lives. Without
+    /// [sessions](Self::without_sessions) it is never sent to another node.
     #[must_use]
     pub fn with_attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;
+        self
+    }
+
+    /// Sends writes without sessions: one whose answer is lost is [`OutcomeUnknown`](crate::Error::OutcomeUnknown) at once, and not sent again.
+    ///
+    /// With sessions, as it is unless this is said, such a write is sent again until its deadline and applied once. That costs 24 bytes a write, one
+    /// round trip more for the first write to each partition, and some memory of the server for each partition that the client writes to. One
+    /// would do without where nothing is worth repeating: for values in memory on a single node, whose restart loses them anyway.
+    #[must_use]
+    pub fn without_sessions(mut self) -> Self {
+        self.handshake.features = Features::RECEIPTS;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use corelode_net::body::{
     BatchItem, BatchOperation, BatchReply, BatchResult, BatchWriter, DeleteRequest, Durability, GetReply, GetRequest,
-    PutRequest, ReadLevel, Receipt, ScanPage, Value, WriteReply,
+    PutRequest, ReadLevel, Receipt, ScanPage, SessionClose, SessionOpen, SessionPrefix, Value, WriteReply,
 };
 use corelode_net::table::{
     ErrorReply, Histograms, HistogramsRequest, ScanRelease, ScanRequest, Status, TableBuilder, Topology,
@@ -11,6 +11,7 @@ use corelode_net::table::{
 use corelode_net::{CoreIndex, Frame, Opcode, PartitionId, RequestHead, RetryClass, Revision, SnapshotToken, slot_of};
 
 use crate::error::AttemptError;
+use crate::retry::Kind;
 
 /// A value and what is known about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,9 +66,9 @@ impl Operation {
         }
     }
 
-    /// Whether carrying it out twice may differ from carrying it out once.
-    pub(crate) fn is_write(&self) -> bool {
-        !matches!(self, Self::Get { .. })
+    /// What it means to carry it out twice.
+    pub(crate) fn kind(&self) -> Kind {
+        if let Self::Get { .. } = self { Kind::Read } else { Kind::Write }
     }
 
     /// The bytes of its key and value.
@@ -142,8 +143,21 @@ pub(crate) enum Request<'a> {
         core: CoreIndex,
         operation: &'a str,
     },
+    OpenSession {
+        partition: PartitionId,
+        ttl_ms: u64,
+    },
+    CloseSession {
+        partition: PartitionId,
+        session: u64,
+    },
     /// Another request, which asks for its receipt.
     WithReceipt(&'a Request<'a>),
+    /// A PUT or DELETE, perhaps with its receipt, in its place in a session.
+    Stamped {
+        prefix: SessionPrefix,
+        request: &'a Request<'a>,
+    },
 }
 
 /// What of a request is needed to read its answer.
@@ -182,13 +196,17 @@ pub(crate) enum Outcome {
 }
 
 impl Request<'_> {
-    /// Whether executing it twice may differ from executing it once.
-    pub(crate) fn is_write(&self) -> bool {
+    /// What it means to carry it out twice.
+    pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::Put { .. } | Self::Delete { .. } => true,
-            Self::Batch { operations, .. } => operations.iter().any(Operation::is_write),
-            Self::WithReceipt(request) => request.is_write(),
-            _ => false,
+            Self::Put { .. } | Self::Delete { .. } => Kind::Write,
+            Self::Batch { operations, .. } if operations.iter().any(|operation| operation.kind().is_write()) => {
+                Kind::Write
+            }
+            Self::WithReceipt(request) => request.kind(),
+            Self::Stamped { .. } => Kind::StampedWrite,
+            // A session that is opened twice is one too many, which the server forgets in time.
+            _ => Kind::Read,
         }
     }
 
@@ -204,19 +222,22 @@ impl Request<'_> {
             Self::Topology => Expected::Topology,
             Self::Status => Expected::Status,
             Self::Histograms { .. } => Expected::Histograms,
-            Self::WithReceipt(request) => request.expected(),
+            Self::OpenSession { .. } => Expected::Written(Opcode::SessionOpen),
+            Self::CloseSession { .. } => Expected::Written(Opcode::SessionClose),
+            Self::WithReceipt(request) | Self::Stamped { request, .. } => request.expected(),
         }
     }
 
     pub(crate) fn encode(&self, head: RequestHead, tables: &mut TableBuilder, out: &mut Vec<u8>) {
         match self {
             Self::Get { key, level } => GetRequest { slot: slot_of(key), key, level: *level }.encode(head, out),
-            Self::Put { key, value, ttl_ms, durability } => {
-                let (slot, value) = (slot_of(key), Value::new(value));
-                PutRequest { slot, key, value, ttl_ms: *ttl_ms, durability: *durability }.encode(head, out);
+            Self::Put { .. } | Self::Delete { .. } => self.encode_write(None, head, out),
+            Self::Stamped { prefix, request } => request.encode_write(Some(*prefix), head, out),
+            Self::OpenSession { partition, ttl_ms } => {
+                SessionOpen { partition: *partition, ttl_ms: *ttl_ms }.encode(head, out);
             }
-            Self::Delete { key, durability } => {
-                DeleteRequest { slot: slot_of(key), key, durability: *durability }.encode(head, out);
+            Self::CloseSession { partition, session } => {
+                SessionClose { partition: *partition, session: *session }.encode(head, out);
             }
             Self::Batch { operations, durability } => {
                 let mut batch = BatchWriter::begin(out, *durability, ReadLevel::Linearizable);
@@ -252,6 +273,33 @@ impl Request<'_> {
             Self::Histograms { core, operation } => {
                 HistogramsRequest { core: *core, operation }.encode(head, tables, out)
             }
+        }
+    }
+
+    /// A PUT or DELETE, perhaps with its receipt, in its place in a session if it has one.
+    fn encode_write(&self, prefix: Option<SessionPrefix>, head: RequestHead, out: &mut Vec<u8>) {
+        match self {
+            Self::Put { key, value, ttl_ms, durability } => {
+                let (slot, value) = (slot_of(key), Value::new(value));
+                let request = PutRequest { slot, key, value, ttl_ms: *ttl_ms, durability: *durability };
+                match prefix {
+                    Some(prefix) => request.encode_in_session(prefix, head, out),
+                    None => request.encode(head, out),
+                }
+            }
+            Self::Delete { key, durability } => {
+                let request = DeleteRequest { slot: slot_of(key), key, durability: *durability };
+                match prefix {
+                    Some(prefix) => request.encode_in_session(prefix, head, out),
+                    None => request.encode(head, out),
+                }
+            }
+            Self::WithReceipt(request) => {
+                let start = out.len();
+                request.encode_write(prefix, head, out);
+                Receipt::ask(out, start);
+            }
+            other => unreachable!("only a PUT or DELETE is written so: {other:?}"),
         }
     }
 }

@@ -150,6 +150,11 @@ impl Routes {
         }
     }
 
+    /// The partition that has a slot.
+    pub(crate) fn partition_of(&self, slot: Slot) -> Option<PartitionId> {
+        self.partition_at(slot).map(|number| self.topology.partitions[number].partition)
+    }
+
     fn partition_at(&self, slot: Slot) -> Option<usize> {
         let entries = &self.topology.partitions;
         let number = entries.partition_point(|entry| entry.last_slot < slot);

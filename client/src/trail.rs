@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{AttemptError, Error};
 use crate::node::Node;
+use crate::retry::Kind;
 
 /// The attempts of one request. Bounded by the number of nodes, of each of which the last word is kept.
 #[derive(Default)]
@@ -14,6 +15,8 @@ pub(crate) struct Trail {
     turn: u32,
     /// Leaders followed since the last delay.
     hops: u32,
+    /// Some attempt may have been executed, whatever those after it met.
+    may_be_executed: bool,
 }
 
 impl Trail {
@@ -38,6 +41,7 @@ impl Trail {
 
     /// Keeps what a node said.
     pub(crate) fn note(&mut self, node: &Arc<Node>, error: AttemptError) {
+        self.may_be_executed |= error.may_be_executed();
         // What was met before says more than that time ran out while nothing was sent.
         let says_nothing = matches!(error, AttemptError::TimedOut { was_sent: false });
         if says_nothing && self.said.iter().any(|(known, _)| Arc::ptr_eq(known, node)) {
@@ -53,10 +57,18 @@ impl Trail {
         self.said.last().map(|(_, error)| error)
     }
 
-    /// What the caller is told. It is of the kind of the last word, and names all.
-    pub(crate) fn error(&self, is_write: bool) -> Error {
+    /// Whether some attempt may have been executed.
+    pub(crate) fn may_be_executed(&self) -> bool {
+        self.may_be_executed
+    }
+
+    /// What the caller is told. It is of the kind of the last word, unless a write may have been executed before that; and it names all.
+    pub(crate) fn error(&self, kind: Kind) -> Error {
         let Some((node, last)) = self.said.last() else { return Error::DeadlineExceeded };
-        let mut error = last.clone().into_error(is_write);
+        let mut error = last.clone().into_error(kind.is_write());
+        if kind.is_write() && self.may_be_executed && !matches!(error, Error::OutcomeUnknown { .. }) {
+            error = Error::OutcomeUnknown { reason: last.to_string() };
+        }
         let text = match &mut error {
             Error::Unreachable { reason } | Error::OutcomeUnknown { reason } => reason,
             Error::Refused { message, .. } if self.said.len() > 1 => message,
