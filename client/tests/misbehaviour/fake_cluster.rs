@@ -3,10 +3,12 @@
 //! One partition has everything, and every node a replica of it.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use corelode_client::{Options, Topology};
+use corelode_net::body::SessionPrefix;
+use corelode_net::handshake::Features;
 use corelode_net::table::{CoreEntry, ErrorReply, LeaderHint, NodeEntry, PartitionEntry};
 use corelode_net::{ClusterId, CoreIndex, ErrorCode, NodeId, Opcode, PartitionId, SLOT_COUNT, Slot};
 
@@ -23,6 +25,10 @@ pub(crate) enum Does {
     NameThenServe(usize, usize),
     /// Closes the connection without an answer.
     Close,
+    /// Serves, but closes the connection instead of an answer to a write.
+    LoseAnswers,
+    /// Serves, but refuses writes with a code.
+    RefuseWrites(ErrorCode),
     /// Answers nothing at all, not even whether it lives.
     Silent,
     /// Lives, and has no answer yet.
@@ -37,17 +43,31 @@ pub(crate) struct FakeNode {
     leader: Mutex<Option<usize>>,
     requests: AtomicUsize,
     maps: AtomicUsize,
+    /// Of each write that it was sent, in order.
+    stamps: Mutex<Vec<Option<SessionPrefix>>>,
 }
 
 /// The nodes.
 #[derive(Clone)]
 pub(crate) struct FakeCluster {
     nodes: Arc<Vec<FakeNode>>,
+    features: Features,
+    /// How many sessions were opened. The first is number 1.
+    sessions: Arc<AtomicU64>,
 }
 
 impl FakeCluster {
-    /// Nodes that do this, and whose maps name node 0 as the leader.
+    /// Nodes that do this, and whose maps name node 0 as the leader. They have no sessions.
     pub(crate) fn start<const COUNT: usize>(does: [Does; COUNT]) -> Self {
+        Self::start_with(Features::NONE, does)
+    }
+
+    /// As [`start`](Self::start), with sessions. Writes are answered once, whatever their stamps.
+    pub(crate) fn start_with_sessions<const COUNT: usize>(does: [Does; COUNT]) -> Self {
+        Self::start_with(Features::SESSIONS, does)
+    }
+
+    fn start_with<const COUNT: usize>(features: Features, does: [Does; COUNT]) -> Self {
         let listeners = does.map(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap());
         let node = |(does, listener): (&Does, &TcpListener)| FakeNode {
             address: listener.local_addr().unwrap(),
@@ -55,8 +75,10 @@ impl FakeCluster {
             leader: Mutex::new(Some(0)),
             requests: AtomicUsize::new(0),
             maps: AtomicUsize::new(0),
+            stamps: Mutex::default(),
         };
-        let cluster = Self { nodes: Arc::new(does.iter().zip(&listeners).map(node).collect()) };
+        let nodes = Arc::new(does.iter().zip(&listeners).map(node).collect());
+        let cluster = Self { nodes, features, sessions: Arc::default() };
         for (number, listener) in listeners.into_iter().enumerate() {
             let cluster = cluster.clone();
             std::thread::spawn(move || cluster.accept(number, listener));
@@ -90,13 +112,25 @@ impl FakeCluster {
         self.nodes.iter().map(|node| node.requests.load(Ordering::SeqCst)).collect()
     }
 
+    /// The stamps of the writes that a node was sent, in order.
+    pub(crate) fn stamps(&self, node: usize) -> Vec<Option<SessionPrefix>> {
+        self.nodes[node].stamps.lock().unwrap().clone()
+    }
+
+    /// How many sessions were opened.
+    pub(crate) fn sessions(&self) -> u64 {
+        self.sessions.load(Ordering::SeqCst)
+    }
+
     /// How many maps all nodes were asked for.
     pub(crate) fn maps(&self) -> usize {
         self.nodes.iter().map(|node| node.maps.load(Ordering::SeqCst)).sum()
     }
 
     fn accept(&self, node: usize, listener: TcpListener) {
-        let server = Arc::new(FakeServer::behind(listener, node_id(node)));
+        let mut server = FakeServer::behind(listener, node_id(node));
+        server.features = self.features;
+        let server = Arc::new(server);
         loop {
             let mut peer = server.accept();
             let (cluster, server) = (self.clone(), Arc::clone(&server));
@@ -123,17 +157,37 @@ impl FakeCluster {
                 }
                 _ => {
                     let before = self.nodes[node].requests.fetch_add(1, Ordering::SeqCst);
+                    let is_write = matches!(request.opcode, Opcode::Put | Opcode::Delete);
+                    if is_write {
+                        self.nodes[node].stamps.lock().unwrap().push(request.stamp);
+                    }
                     match does {
                         Does::Name(leader) => self.name(&mut peer, &request, leader),
                         Does::NameThenServe(leader, times) if before < times => {
                             self.name(&mut peer, &request, Some(leader));
                         }
-                        Does::Serve | Does::NameThenServe(..) => serve(&mut peer, &request),
+                        Does::RefuseWrites(code) if is_write => peer.refuse(&request, code).send(),
+                        Does::LoseAnswers if is_write => return,
                         Does::Close => return,
                         Does::Silent | Does::Slow => {}
+                        Does::Serve | Does::NameThenServe(..) | Does::RefuseWrites(_) | Does::LoseAnswers => {
+                            self.carry_out(&mut peer, &request);
+                        }
                     }
                 }
             }
+        }
+    }
+
+    fn carry_out(&self, peer: &mut Peer, request: &Request) {
+        match request.opcode {
+            Opcode::Get => peer.found(request, b"value").send(),
+            Opcode::Put | Opcode::Delete => peer.written(request, 1).send(),
+            Opcode::SessionOpen => {
+                let number = 1 + self.sessions.fetch_add(1, Ordering::SeqCst);
+                peer.written(request, number).send();
+            }
+            other => panic!("no node of this cluster answers {other:?}"),
         }
     }
 
@@ -169,14 +223,6 @@ impl FakeCluster {
             nodes: self.nodes.iter().enumerate().map(entry).collect(),
         };
         peer.send_topology(request, &topology);
-    }
-}
-
-fn serve(peer: &mut Peer, request: &Request) {
-    match request.opcode {
-        Opcode::Get => peer.found(request, b"value").send(),
-        Opcode::Put | Opcode::Delete => peer.written(request, 1).send(),
-        other => panic!("no node of this cluster answers {other:?}"),
     }
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use corelode_client::{Options, Topology};
 use corelode_net::body::{
-    DeleteRequest, Durability, Found, GetReply, GetRequest, PutRequest, ReadLevel, Value, WriteReply,
+    DeleteRequest, Durability, Found, GetReply, GetRequest, PutRequest, ReadLevel, SessionClose, SessionPrefix, Value,
+    WriteReply,
 };
 use corelode_net::handshake::{Features, Nonce, Secrets, ServerConfig, ServerHandshake, VersionRange};
 use corelode_net::limits::BODY_SIZE_BYTES_MAX;
@@ -56,6 +57,8 @@ pub(crate) struct FakeServer {
     listener: TcpListener,
     pub(crate) limits: Limits,
     pub(crate) versions: VersionRange,
+    /// None unless a script says otherwise.
+    pub(crate) features: Features,
     pub(crate) cluster: ClusterId,
     node_id: NodeId,
 }
@@ -72,7 +75,7 @@ impl FakeServer {
     /// A node behind a port.
     pub(crate) fn behind(listener: TcpListener, node_id: NodeId) -> Self {
         let (limits, versions) = (Limits::default(), VersionRange::CURRENT);
-        Self { listener, limits, versions, cluster: ClusterId([1; 16]), node_id }
+        Self { listener, limits, versions, features: Features::NONE, cluster: ClusterId([1; 16]), node_id }
     }
 
     /// The client's next connection, with nothing said yet.
@@ -120,6 +123,10 @@ pub(crate) struct Request {
     pub(crate) key: Vec<u8>,
     /// The core of a BIND.
     pub(crate) core: Option<CoreIndex>,
+    /// The stamp of a PUT or DELETE.
+    pub(crate) stamp: Option<SessionPrefix>,
+    /// The session of a SESSION_CLOSE.
+    pub(crate) session: Option<u64>,
 }
 
 /// The server's end of a connection. Answers gather in `out` until [`send`](Self::send).
@@ -137,7 +144,7 @@ impl Peer {
     pub(crate) fn shake_hands(&mut self, server: &FakeServer) -> bool {
         let config = ServerConfig {
             versions: server.versions,
-            features: Features::NONE,
+            features: server.features,
             server_version: "fake".to_owned(),
             cluster_id: server.cluster,
             node_id: server.node_id,
@@ -185,6 +192,20 @@ impl Peer {
         let request = self.request();
         assert_eq!((request.opcode, request.key.as_slice()), (opcode, key));
         request
+    }
+
+    /// The next request, which is a PUT of this key with a stamp: session, sequence, oldest.
+    pub(crate) fn expect_stamped(&mut self, key: &[u8], stamp: (u64, u64, u64)) -> Request {
+        let request = self.expect(Opcode::Put, key);
+        let (session, sequence, oldest) = stamp;
+        assert_eq!(request.stamp, Some(SessionPrefix { session, sequence, oldest }));
+        request
+    }
+
+    /// Answers the next request, which opens a session: it has this number.
+    pub(crate) fn expect_open(&mut self, session: u64) {
+        let request = self.expect(Opcode::SessionOpen, b"");
+        self.written(&request, session).send();
     }
 
     /// Answers the next request, which asks for the topology: `owner` has everything.
@@ -326,16 +347,18 @@ impl Peer {
     /// The next request among the bytes that have arrived.
     fn arrived(&mut self) -> Option<Request> {
         let frame = self.reader.next_frame().unwrap()?;
+        let (stamp, frame) = SessionPrefix::take(&frame).unwrap();
         let opcode = frame.request().unwrap();
-        let (mut key, mut core) = (Vec::new(), None);
+        let (mut key, mut core, mut session) = (Vec::new(), None, None);
         match opcode {
             Opcode::Get => key = GetRequest::decode(&frame).unwrap().key.to_vec(),
             Opcode::Put => key = PutRequest::decode(&frame).unwrap().key.to_vec(),
             Opcode::Delete => key = DeleteRequest::decode(&frame).unwrap().key.to_vec(),
             Opcode::Bind => core = Some(Bind::decode(&frame).unwrap().core),
+            Opcode::SessionClose => session = Some(SessionClose::decode(&frame).unwrap().session),
             _ => {}
         }
-        Some(Request { head: ReplyHead::to(&frame.header, self.map_epoch), opcode, key, core })
+        Some(Request { head: ReplyHead::to(&frame.header, self.map_epoch), opcode, key, core, stamp, session })
     }
 
     /// Takes in what comes next; `false` at the end of the connection, or of the time to look.

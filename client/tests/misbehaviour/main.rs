@@ -10,6 +10,7 @@ mod leaders;
 mod moves;
 mod refusals;
 mod replies;
+mod sessions;
 mod silence;
 
 use corelode_client::{Client, Error};
