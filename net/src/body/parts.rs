@@ -153,14 +153,15 @@ pub(crate) fn expect_no_condition(kind: u8) -> Result<(), BodyError> {
 
 /// Where a write stands in its session: what makes a retry apply once.
 ///
-/// Reserved: with [`Flags::SESSION`] the body starts with these 16 bytes. Version 1 refuses the flag.
+/// With [`Flags::SESSION`] the body of a PUT or DELETE starts with these 24 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SessionPrefix {
     /// The session, as its partition numbered it.
     pub session: u64,
     /// The write's number in the session, from 1.
     pub sequence: u64,
-    /// The first of the session's writes that the client has no answer to: at most this one, and less than [`SESSION_WINDOW`] before it.
+    /// The first of the session's writes that the client may still send, since it has no answer and did not give up: at most this one, and less than
+    /// [`SESSION_WINDOW`] before it.
     pub oldest: u64,
 }
 
