@@ -21,7 +21,7 @@ pub enum Error {
         /// What happened and what to do.
         message: String,
     },
-    /// The write may have been executed or not: its answer did not come. Read the key to find out.
+    /// The write may have been executed or not: its answer did not come by the deadline, or the server forgot its session. Read the key to find out.
     OutcomeUnknown {
         /// Why the answer did not come.
         reason: String,
