@@ -7,7 +7,7 @@ use crate::{
     counts::Extent,
     direction,
     failure::Failure,
-    licences, process, setup,
+    licences, process, setup, sim,
     steps::Steps,
     test_run::{self, TestRun},
     workspace::Workspace,
@@ -55,6 +55,7 @@ fn run_steps(workspace: &Workspace, steps: &mut Steps) -> Result<TestRun, Failur
     steps.step("documentation tests", "mend the example that is named above", || {
         process::run(cargo_quietly(workspace).args(["test", "--workspace", "--doc", "--locked"]))
     })?;
+    steps.step("simulation", "run the line that says `reproduce`", || sim::ci(workspace))?;
     steps.step("tests", "run the failed test alone with `cargo nextest run NAME --no-capture`", || {
         test_run::run(workspace, Extent::Reduced, |_| {})
     })

@@ -5,6 +5,7 @@
 //! | `setup` | installs the pinned tools that the other commands need; does nothing twice |
 //! | `ci` | `setup`, then every check and every test, with reduced counts |
 //! | `fix` | formats the code and applies what clippy can repair by itself |
+//! | `sim` | seeds of the simulator, for hours if need be; goes on where it was stopped, and writes `docs/simulation/record.txt` |
 //! | `long` | the tests with full counts; writes `docs/long-run.md` |
 //! | `codegen` | generates `net/src/generated` from `net/schema` |
 //!
@@ -48,6 +49,7 @@ mod metadata;
 mod process;
 mod report;
 mod setup;
+mod sim;
 mod steps;
 mod test_run;
 mod workspace;
@@ -63,6 +65,8 @@ cargo xtask COMMAND
   setup     install the pinned tools that the other commands need; does nothing twice
   ci        setup, then every check and every test, with reduced counts
   fix       format the code and apply what clippy can repair by itself
+  sim       seeds of the simulator, until stopped or for --seconds N, --seeds N;
+            writes docs/simulation/record.txt
   long      the tests with full counts (hours); writes docs/long-run.md
   codegen   generate net/src/generated from net/schema
 ";
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         ["setup"] => setup::setup(&workspace),
         ["ci"] => ci::ci(&workspace),
         ["fix"] => fix(&workspace),
+        ["sim", words @ ..] => sim::sim(&workspace, words),
         ["long"] => long::long(&workspace),
         ["codegen"] => codegen::generate(&workspace),
         ["help" | "--help" | "-h"] => {

@@ -1,15 +1,17 @@
 //! Runs seeds for as long as it is told, goes on where it was stopped, and writes down what it covered.
 //!
 //! ```text
-//! simulate --record FILE [--seconds N] [--seeds N] [--first SEED] [--processes N]
+//! simulate --record FILE [--seconds N] [--seeds N] [--first SEED] [--jobs N]
 //! ```
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool speaks on standard output")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use corelode_raft::marks::Mark;
@@ -25,45 +27,95 @@ struct Arguments {
     seconds: u64,
     seeds: u64,
     first: Option<u64>,
+    jobs: u64,
 }
+
+const USAGE: &str = "usage: simulate --record FILE [--seconds N] [--seeds N] [--first SEED] [--jobs N]";
 
 fn main() -> ExitCode {
     let arguments = match arguments() {
         Ok(arguments) => arguments,
         Err(message) => {
-            eprintln!("simulate: {message}\nusage: simulate --record FILE [--seconds N] [--seeds N] [--first SEED]");
+            eprintln!("simulate: {message}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    let mut record = Record::read(&arguments.record);
+    let record = Record::read(&arguments.record);
     let first = arguments.first.unwrap_or_else(|| record.get("next_seed").max(1));
-    let begun = Instant::now();
-    let mut written = Instant::now();
-    let mut seed = first;
-    while seed - first < arguments.seeds && begun.elapsed().as_secs() < arguments.seconds {
-        let started = Instant::now();
-        let outcome = run(seed);
-        record.add("real_ms", millis(started.elapsed()));
-        record.set("next_seed", seed + 1);
-        match outcome {
-            Ok((report, is_twice)) => record.note(&report, is_twice),
-            Err(message) => {
-                record.write(&arguments.record);
-                eprintln!(
-                    "seed {seed}: {message}\nreproduce: CORELODE_SIM_SEED={seed} cargo nextest run -p corelode-simulator --test seeds --no-capture"
-                );
-                return ExitCode::FAILURE;
+    let work = Work {
+        next: AtomicU64::new(first),
+        first,
+        begun: Instant::now(),
+        failed: AtomicBool::new(false),
+        progress: Mutex::new(Progress { record, done: BTreeSet::new(), next: first, written: Instant::now() }),
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.jobs {
+            scope.spawn(|| work.run(&arguments));
+        }
+    });
+    let mut progress = work.progress.into_inner().expect("no thread panics while it holds it");
+    progress.record.add("real_ms", millis(work.begun.elapsed()));
+    progress.record.write(&arguments.record);
+    print!("{}", progress.record.text());
+    if work.failed.into_inner() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Seeds that threads take one after the other.
+struct Work {
+    next: AtomicU64,
+    first: u64,
+    begun: Instant,
+    failed: AtomicBool,
+    progress: Mutex<Progress>,
+}
+
+struct Progress {
+    record: Record,
+    /// Seeds beyond `next` that were run.
+    done: BTreeSet<u64>,
+    /// All before it were run.
+    next: u64,
+    written: Instant,
+}
+
+impl Work {
+    fn run(&self, arguments: &Arguments) {
+        while self.begun.elapsed().as_secs() < arguments.seconds && !self.failed.load(Ordering::Relaxed) {
+            let seed = self.next.fetch_add(1, Ordering::Relaxed);
+            if seed - self.first >= arguments.seeds {
+                return;
+            }
+            let started = Instant::now();
+            let outcome = run(seed);
+            let mut progress = self.progress.lock().expect("no thread panics while it holds it");
+            progress.record.add("thread_ms", millis(started.elapsed()));
+            match outcome {
+                Ok((report, is_twice)) => progress.done(seed, &report, is_twice),
+                Err(message) => {
+                    self.failed.store(true, Ordering::Relaxed);
+                    eprintln!(
+                        "seed {seed}: {message}\nreproduce: CORELODE_SIM_SEED={seed} cargo nextest run -p corelode-simulator --test seeds --no-capture"
+                    );
+                }
+            }
+            if progress.written.elapsed() > RECORD_INTERVAL {
+                progress.written = Instant::now();
+                progress.record.write(&arguments.record);
             }
         }
-        if written.elapsed() > RECORD_INTERVAL {
-            written = Instant::now();
-            record.write(&arguments.record);
-        }
-        seed += 1;
     }
-    record.write(&arguments.record);
-    print!("{}", record.text());
-    ExitCode::SUCCESS
+}
+
+impl Progress {
+    fn done(&mut self, seed: u64, report: &Report, is_twice: bool) {
+        self.record.note(report, is_twice);
+        self.done.insert(seed);
+        while self.done.remove(&self.next) {
+            self.next += 1;
+        }
+        self.record.set("next_seed", self.next);
+    }
 }
 
 fn run(seed: u64) -> Result<(Report, bool), String> {
@@ -80,7 +132,7 @@ fn run(seed: u64) -> Result<(Report, bool), String> {
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut arguments = Arguments { record: PathBuf::new(), seconds: u64::MAX, seeds: u64::MAX, first: None };
+    let mut arguments = Arguments { record: PathBuf::new(), seconds: u64::MAX, seeds: u64::MAX, first: None, jobs: 1 };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} has no value"))?;
@@ -90,6 +142,7 @@ fn arguments() -> Result<Arguments, String> {
             "--seconds" => arguments.seconds = number()?,
             "--seeds" => arguments.seeds = number()?,
             "--first" => arguments.first = Some(number()?),
+            "--jobs" => arguments.jobs = number()?.max(1),
             _ => return Err(format!("{word} is not known")),
         }
     }
