@@ -146,7 +146,13 @@ impl Raft {
             let votes = |node| candidate.vote_of(node);
             self.log.membership().without_outgoing().tally(votes)
         } else {
-            self.log.membership().tally(|node| candidate.vote_of(node))
+            let votes = |node| candidate.vote_of(node);
+            let membership = self.log.membership();
+            if self.config.is_unanimous_at_first && self.log.membership_index() <= self.first_membership_index {
+                membership.tally_unanimous(votes)
+            } else {
+                membership.tally(votes)
+            }
         };
         match (tally, kind) {
             (Tally::Won, VoteKind::Pre) => self.campaign(now, VoteKind::Real),

@@ -47,6 +47,18 @@ impl Membership {
         self.reached_by_quorum(holds)
     }
 
+    /// As [`tally`](Self::tally), where every voter must agree.
+    pub fn tally_unanimous(&self, vote: impl Fn(NodeId) -> Option<bool>) -> Tally {
+        let votes = || self.voters().iter().chain(self.outgoing()).map(|node| vote(*node));
+        if votes().any(|vote| vote == Some(false)) {
+            Tally::Lost
+        } else if votes().all(|vote| vote == Some(true)) {
+            Tally::Won
+        } else {
+            Tally::Open
+        }
+    }
+
     /// How a vote stands, if `vote` says what each has answered.
     pub fn tally(&self, vote: impl Fn(NodeId) -> Option<bool>) -> Tally {
         if self.is_quorum(|node| vote(node) == Some(true)) {
@@ -94,6 +106,9 @@ mod tests {
         assert_eq!(agreed(&[3, 1, 4]), Tally::Won);
         assert_eq!(membership.tally(|node| (node.0 < 3).then_some(true)), Tally::Open);
         assert_eq!(membership.tally(|node| (node.0 > 3).then_some(false)), Tally::Lost);
+        assert_eq!(membership.tally_unanimous(|_| Some(true)), Tally::Won);
+        assert_eq!(membership.tally_unanimous(|node| (node.0 > 1).then_some(true)), Tally::Open);
+        assert_eq!(membership.tally_unanimous(|node| (node.0 == 1).then_some(false)), Tally::Lost);
         assert_eq!(membership.reached_by_quorum(|node| node.0 * 10), 20);
     }
 

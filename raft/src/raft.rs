@@ -37,6 +37,9 @@ pub struct Config {
     pub in_flight_bytes_max: u64,
     /// Leader leases, if they are used: reads need no round while the lease lasts.
     pub lease: Option<Lease>,
+    /// Whether the group elects nobody but unanimously, until an entry of the log says who the members are: until then nobody can tell a voter from one that has lost
+    /// its disk and forgotten its vote.
+    pub is_unanimous_at_first: bool,
     /// Whether a group with nothing to do falls silent. Who drives it must then notice when a peer falls away, and say so.
     pub may_fall_silent: bool,
 }
@@ -62,6 +65,7 @@ impl Config {
             in_flight_messages_max: 256,
             in_flight_bytes_max: 4 << 20,
             lease: None,
+            is_unanimous_at_first: false,
             may_fall_silent: false,
         }
     }
@@ -301,6 +305,8 @@ pub struct Raft {
     pub(crate) hard_state: HardState,
     pub(crate) role: Role,
     pub(crate) log: RaftLog,
+    /// The membership that this replica was given at its start holds from here.
+    pub(crate) first_membership_index: LogIndex,
     pub(crate) random: Random,
     pub(crate) unsent: Unsent,
     /// Where leases are on, who answers a leader takes no part in elections until a lease that rests on the answer has run out (thesis 6.4.1), whatever
@@ -325,6 +331,7 @@ impl Raft {
     #[must_use]
     pub fn new(config: Config, restart: Restart, now: Time) -> Self {
         let Restart { mut hard_state, truncated, membership, entries, committed } = restart;
+        let first_membership_index = truncated.index;
         let log = RaftLog::new(truncated, membership, &entries, committed);
         let given_hard_state = hard_state;
         // An entry proves its term, should the crash have taken the rest. It was somebody's vote that began the term; whose, is not known any more.
@@ -343,6 +350,7 @@ impl Raft {
             hard_state,
             role: Role::Follower(follower),
             log,
+            first_membership_index,
             random,
             unsent: Unsent::default(),
             abstains_until,

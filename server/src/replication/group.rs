@@ -3,7 +3,7 @@
 //! Owned by the core that has the partition. Bounds: reads by what their connections may have in flight; entries by
 //! [`Cluster::entry_bytes_kept_max`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use corelode_engine::env::Environment;
 use corelode_engine::ids::{self, PartitionId};
@@ -15,7 +15,7 @@ use corelode_raft::{
 };
 
 use super::comparison::Divergence;
-use super::members;
+use super::members::{self, Members};
 use super::transfer::PINNED_TIMES_MAX;
 use crate::cluster::Cluster;
 use crate::shard::Parked;
@@ -44,6 +44,11 @@ pub(crate) struct Group {
     pub(crate) tick_at: Option<Time>,
     /// Another replica's tables are being put in place of its own: it hears and does nothing meanwhile.
     pub(crate) is_replacing: bool,
+    /// The members as of what is applied.
+    pub(crate) members: Members,
+    members_encoded: Vec<u8>,
+    /// The incarnations of nodes that were let in.
+    pub(crate) met: BTreeMap<NodeId, u64>,
     /// Its tables are damaged: it applies nothing and answers nobody, unless there is nobody else to lead.
     pub(crate) is_damaged: bool,
     /// The last entry whose hash the leader was told.
@@ -58,14 +63,15 @@ impl Group {
     ///
     /// # Panics
     /// If the store holds members that cannot be read: they were checked when they were stored.
-    pub(crate) fn new<E: Environment>(cluster: &Cluster, store: &Store<E>, partition: PartitionId, now: Time) -> Self {
+    pub(crate) fn new<E: Environment>(
+        cluster: &Cluster,
+        met: &BTreeMap<NodeId, u64>,
+        store: &Store<E>,
+        partition: PartitionId,
+        now: Time,
+    ) -> Self {
         let owned = store.partition(partition).expect("this core owns the partition");
-        let stored = owned.membership();
-        let membership = if stored.is_empty() {
-            cluster.membership(partition)
-        } else {
-            members::decode(stored).expect("members are checked before they are stored")
-        };
+        let members = stored_members(cluster, partition, owned.membership());
         let hard_state = store.hard_state(partition);
         let entries = owned.entries().map(|(position, payload)| entry_info(position, payload));
         let restart = Restart {
@@ -74,7 +80,7 @@ impl Group {
                 vote: (hard_state.vote > 0).then_some(NodeId(hard_state.vote)),
             },
             truncated: raft_position(owned.truncated()),
-            membership,
+            membership: members.membership.clone(),
             entries: entries.collect::<Result<_, _>>().expect("entries are checked when the directory is opened"),
             committed: LogIndex(owned.applied().index.0),
         };
@@ -83,6 +89,7 @@ impl Group {
             election_timeout: cluster.election_timeout,
             election_spread: cluster.election_timeout / 2,
             heartbeat_interval: cluster.election_timeout / 10,
+            is_unanimous_at_first: owned.membership().is_empty(),
             may_fall_silent: true,
             ..Config::new(cluster.node, seed)
         };
@@ -96,6 +103,9 @@ impl Group {
             is_active: false,
             tick_at: None,
             is_replacing: false,
+            members,
+            members_encoded: owned.membership().to_vec(),
+            met: met.clone(),
             is_damaged: false,
             hash_reported: ids::LogIndex(0),
             divergence: Divergence::default(),
@@ -106,6 +116,26 @@ impl Group {
     /// Whether this replica leads.
     pub(crate) fn is_leading(&self) -> bool {
         self.raft.is_leader()
+    }
+
+    /// Entries were applied, or tables put in place: who the members are may have changed. Answers whether it did.
+    pub(crate) fn note_members<E: Environment>(&mut self, cluster: &Cluster, store: &Store<E>) -> bool {
+        let encoded = store.partition(self.partition).expect("owned").membership();
+        let is_changed = encoded != self.members_encoded;
+        if is_changed {
+            self.members_encoded = encoded.to_vec();
+            self.members = stored_members(cluster, self.partition, encoded);
+        }
+        is_changed
+    }
+
+    /// Whether a node must not take part because this group counts on its vote with another data directory, as of what is applied or by any later entry.
+    pub(crate) fn is_stranger<E: Environment>(&self, store: &Store<E>, node: NodeId, incarnation: u64) -> bool {
+        let owned = store.partition(self.partition).expect("owned");
+        let unapplied = owned.entries().filter(|(position, _)| position.index > owned.applied().index);
+        let entries = unapplied.filter_map(|(_, payload)| corelode_engine::store::check_entry(payload).ok());
+        let changes = entries.filter_map(|entry| members::decode(entry.membership?).ok());
+        changes.chain([self.members.clone()]).any(|members| members.is_stranger(node, incarnation, &self.met))
     }
 
     /// Whether what is committed may be applied. A leader whose tables are damaged goes on, until another leads: applying reads no tables.
@@ -138,7 +168,8 @@ impl Group {
             match own.kind {
                 OwnEntryKind::FirstOfTerm => store.append_empty(self.partition, position, wall_ms),
                 OwnEntryKind::Membership(membership) => {
-                    store.append_membership(self.partition, position, wall_ms, &members::encode(&membership));
+                    let known = |node| self.met.get(&node).or_else(|| self.members.incarnations.get(&node)).copied();
+                    store.append_membership(self.partition, position, wall_ms, &members::encode(&membership, known));
                 }
             }
         }
@@ -264,13 +295,23 @@ impl Group {
     }
 }
 
+/// The members that a store has of a partition; those that it began with, if none were stored.
+pub(crate) fn stored_members(cluster: &Cluster, partition: PartitionId, stored: &[u8]) -> Members {
+    if stored.is_empty() {
+        Members::unbound(cluster.membership(partition))
+    } else {
+        members::decode(stored).expect("members are checked before they are stored")
+    }
+}
+
 /// What consensus knows of an entry.
 ///
 /// # Errors
 /// The bytes are no entry.
 pub(crate) fn entry_info(position: ids::LogPosition, payload: &[u8]) -> Result<EntryInfo, String> {
     let entry = corelode_engine::store::check_entry(payload)?;
-    let membership = entry.membership.map(members::decode).transpose()?.map(Box::new);
+    let members = entry.membership.map(members::decode).transpose()?;
+    let membership = members.map(|members| Box::new(members.membership));
     let bytes = u32::try_from(payload.len()).map_err(|_| "the entry is too long".to_owned())?;
     Ok(EntryInfo { term: Term(position.term.0), bytes, membership })
 }

@@ -14,6 +14,7 @@ pub(crate) mod group;
 pub(crate) mod leaders;
 pub(crate) mod link;
 pub(crate) mod members;
+pub(crate) mod reconcile;
 pub(crate) mod transfer;
 pub(crate) mod translation;
 
@@ -48,6 +49,12 @@ pub(crate) struct Replication {
     pub(crate) receiving: Receiving,
     pub(crate) comparison: ComparisonSchedule,
     pub(crate) damaged: DamagedPartitions,
+    /// The incarnations of nodes that were let in, and this one's.
+    pub(crate) met: BTreeMap<NodeId, u64>,
+    /// Those of nodes that were refused because a group of this core counts on their votes with another one.
+    pub(crate) strangers: BTreeMap<NodeId, u64>,
+    /// When leaders look at their members next.
+    pub(crate) reconcile_at: Option<Time>,
     pub(crate) counters: ReplicationCounters,
 }
 
@@ -63,7 +70,8 @@ pub(crate) struct ReplicationCounters {
 }
 
 impl Replication {
-    pub(crate) fn new<E: Environment>(cluster: Cluster, store: &Store<E>, now: Time) -> Self {
+    pub(crate) fn new<E: Environment>(cluster: Cluster, incarnation: u64, store: &Store<E>, now: Time) -> Self {
+        let met = BTreeMap::from([(cluster.node, incarnation)]);
         // A partition may have come here, or gone from here, since the cluster began.
         let was_here = |partition: PartitionId| {
             store.hard_state(partition).term.0 > 0
@@ -73,7 +81,7 @@ impl Replication {
         let here =
             partitions.filter(|partition| cluster.replicas(*partition).contains(&cluster.node) || was_here(*partition));
         let groups: BTreeMap<_, _> =
-            here.map(|partition| (partition, Group::new(&cluster, store, partition, now))).collect();
+            here.map(|partition| (partition, Group::new(&cluster, &met, store, partition, now))).collect();
         let links = cluster.others().map(|(node, address)| (node, Link::new(address))).collect();
         let mut replication = Self {
             active: Vec::new(),
@@ -85,6 +93,9 @@ impl Replication {
             receiving: Receiving::default(),
             comparison: ComparisonSchedule::default(),
             damaged: DamagedPartitions::default(),
+            met,
+            strangers: BTreeMap::new(),
+            reconcile_at: None,
             groups,
             cluster,
             counters: ReplicationCounters::default(),
@@ -97,7 +108,7 @@ impl Replication {
     /// A replica believes that this node has one, too: it has from now on, with nothing in it yet.
     pub(crate) fn welcome<E: Environment>(&mut self, store: &Store<E>, partition: PartitionId, now: Time) {
         if !self.groups.contains_key(&partition) && store.partition(partition).is_some() {
-            self.groups.insert(partition, Group::new(&self.cluster, store, partition, now));
+            self.groups.insert(partition, Group::new(&self.cluster, &self.met, store, partition, now));
         }
     }
 
@@ -151,6 +162,7 @@ impl Replication {
             self.receiving.next_time(),
             self.comparison.next_time(),
             self.damaged.next_time(),
+            self.reconcile_at,
         ];
         let links = self.links.values().filter_map(Link::next_time);
         first.into_iter().chain(transfers.into_iter().flatten()).chain(links).min()

@@ -113,6 +113,11 @@ impl<E: Environment> Shard<E> {
                 if let Some((_, message)) = self.refuse_peer(&hello) {
                     return Err(message);
                 }
+                if let Some((_, message)) = self.refuse_stranger(&hello) {
+                    self.note_stranger(&hello);
+                    return Err(message);
+                }
+                self.meet(node, hello.incarnation.0);
                 self.set_dial_stage(id, DialStage::Up);
                 if let Some(link) = self.replication.as_mut().and_then(|replication| replication.links.get_mut(&node)) {
                     link.went_up(id);
@@ -191,7 +196,11 @@ impl<E: Environment> Shard<E> {
 
     /// A core of another node says who it is.
     pub(super) fn take_peer_hello(&mut self, client: ClientReply, hello: &PeerHello<'_>) {
-        if let Some((code, message)) = self.refuse_peer(hello) {
+        let stranger = self.refuse_stranger(hello);
+        if let Some((code, message)) = self.refuse_peer(hello).or_else(|| stranger.clone()) {
+            if stranger.is_some_and(|(other, _)| other == code) {
+                self.note_stranger(hello);
+            }
             if let Some(replication) = &mut self.replication {
                 replication.counters.peers_refused += 1;
             }
@@ -203,6 +212,7 @@ impl<E: Environment> Shard<E> {
             return;
         }
         let node = NodeId(hello.node_id.0);
+        self.meet(node, hello.incarnation.0);
         if let Some(connection) = self.connections.get_mut(client.connection.0) {
             connection.peer_node = Some(node);
         }

@@ -22,6 +22,7 @@ mod execute;
 mod frames;
 mod govern;
 mod map;
+mod members;
 mod operation;
 mod replicate;
 mod reply;
@@ -242,7 +243,10 @@ impl<E: Environment> Shard<E> {
     pub fn new(config: ShardConfig, store: Store<E>, now: Now) -> Self {
         let cores = usize::from(config.map.cores());
         let started = Time(now.monotonic_ns);
-        let replication = config.cluster.clone().map(|cluster| Box::new(Replication::new(cluster, &store, started)));
+        let replication = config
+            .cluster
+            .clone()
+            .map(|cluster| Box::new(Replication::new(cluster, config.incarnation, &store, started)));
         Self {
             replication,
             blocked: ParkedQueue::new(config.limits.blocked_bytes_max),

@@ -231,6 +231,7 @@ impl<E: Environment> Shard<E> {
         }
         self.notice_silence(&mut replication);
         self.mend(&mut replication);
+        self.reconcile_members(&mut replication);
         self.transfer(&mut replication);
         for partition in self.store.take_sealed() {
             replication.activate(partition);
@@ -269,6 +270,9 @@ impl<E: Environment> Shard<E> {
             let status = group.raft.status();
             self.store.set_leading(partition, is_leading);
             replication.leaders.changed(partition, status.leader, self.other_cores());
+            if is_leading {
+                replication.reconcile_at.get_or_insert(now);
+            }
             tracing::debug!(core = self.config.core.0, %partition, ?status, "a replica changed");
         }
         if !is_leading {
@@ -278,6 +282,9 @@ impl<E: Environment> Shard<E> {
         if group.may_apply() && through > self.store.partition(partition).expect("owned").applied().index {
             self.store.commit(partition, through, &mut self.outcomes);
             replication.comparison.note_applied(now);
+            if group.note_members(&replication.cluster, &self.store) {
+                replication.reconcile_at.get_or_insert(now);
+            }
         }
         // Not earlier: a group that falls silent with this turn would never flush what the turn has applied.
         group.note_stored(&mut self.store);

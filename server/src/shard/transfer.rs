@@ -3,12 +3,12 @@
 use corelode_engine::env::Environment;
 use corelode_engine::ids::PartitionId;
 use corelode_net::peer::{PeerTransfer, PeerTransferOutcome, PeerTransferPart, PeerTransferReply};
-use corelode_raft::{Input, LogIndex, LogPosition, Membership, NodeId, RoleKind, Term, Time};
+use corelode_raft::{Input, LogIndex, LogPosition, NodeId, RoleKind, Term, Time};
 
 use super::{ConnectionId, Shard};
+use crate::replication::Replication;
 use crate::replication::link::LinkState;
 use crate::replication::transfer::{Failed, Stage, answer};
-use crate::replication::{Replication, members};
 
 impl<E: Environment> Shard<E> {
     /// A part of a partition's tables has arrived.
@@ -272,13 +272,9 @@ impl<E: Environment> Shard<E> {
     fn finish_replacing(&mut self, replication: &mut Replication, partition: PartitionId) {
         let now = Time(self.now.monotonic_ns);
         let (position, cut) = self.store.finish_replacing(partition);
-        let stored = self.store.partition(partition).expect("owned").membership();
-        let membership: Membership = if stored.is_empty() {
-            replication.cluster.membership(partition)
-        } else {
-            members::decode(stored).expect("members are checked before they are stored")
-        };
         let group = replication.groups.get_mut(&partition).expect("looked up by the caller");
+        group.note_members(&replication.cluster, &self.store);
+        let membership = group.members.membership.clone();
         group.is_replacing = false;
         group.is_damaged = false;
         group.divergence.clear();

@@ -112,6 +112,7 @@ pub struct SimulatedCluster {
     /// Bits that have turned over and not back.
     rotten: Vec<(u64, PathBuf, Damage)>,
     rotten_count: u64,
+    wipes: u64,
 }
 
 impl SimulatedCluster {
@@ -152,12 +153,25 @@ impl SimulatedCluster {
             membership_changes: Cell::new(0),
             rotten: Vec::new(),
             rotten_count: 0,
+            wipes: 0,
         }
     }
 
     /// Ends a node at once.
     pub fn crash(&mut self, node: u64, policy: CrashPolicy) {
         self.machine(node).crash(policy);
+    }
+
+    /// Ends a node at once, and gives it an empty disk.
+    pub fn wipe(&mut self, node: u64) {
+        self.machine(node).wipe();
+        self.wipes += 1;
+    }
+
+    /// How many disks were replaced.
+    #[must_use]
+    pub fn wipes(&self) -> u64 {
+        self.wipes
     }
 
     /// Asks a node to stop in order.

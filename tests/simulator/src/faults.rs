@@ -17,6 +17,8 @@ pub enum Fault {
     PowerCut(CrashPolicy),
     /// A node's disk takes so many times longer than usual.
     SlowDisk(u64, u32),
+    /// A node ends at once, and its disk is replaced by an empty one.
+    Wipe(u64),
     /// A node that does not run is started.
     Start(u64),
     /// A node is asked to stop in order, as by SIGTERM.
@@ -69,6 +71,7 @@ pub fn apply(cluster: &mut SimulatedCluster, fault: &Fault) {
             }
         }
         Fault::Start(node) => cluster.start(*node),
+        Fault::Wipe(node) => cluster.wipe(*node),
         Fault::Stop(node) => cluster.stop(*node),
         Fault::Transfer(partition, to) => cluster.transfer_leadership(*partition, *to),
         Fault::ChangeMembership(partition, voters, learners) => {

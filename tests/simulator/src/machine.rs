@@ -136,6 +136,12 @@ impl Machine {
         self.disk = environment.crash_image(policy, self.random.next_u64());
     }
 
+    /// Ends it at once, and replaces its disk by an empty one.
+    pub(crate) fn wipe(&mut self) {
+        drop(self.end());
+        self.disk = DiskImage::empty();
+    }
+
     /// A bit that turned over turns back, while it does not run.
     pub(crate) fn turn_back(&mut self, path: &Path, damage: Damage) {
         // A file that is gone is not damaged any more.

@@ -62,12 +62,13 @@ enum Kind {
     FullDisk,
     DiskError,
     BitRot,
+    Wipe,
     Transfer,
     Membership,
 }
 
 impl Kind {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Crash,
         Self::Bounce,
         Self::PowerCut,
@@ -83,17 +84,19 @@ impl Kind {
         Self::FullDisk,
         Self::DiskError,
         Self::BitRot,
+        Self::Wipe,
         Self::Transfer,
         Self::Membership,
     ];
 
-    /// The kinds that a seed knows. Groups whose tables may be damaged keep all their members: of two voters one may be the only one with all entries.
+    /// The kinds that a seed knows. Of what may take the last good copy away where it meets another of its kind there is one: of two voters one may be the only one with all
+    /// entries, and its tables damaged or its disk lost.
     fn of_seed(random: &mut Random) -> Vec<Self> {
         let mut kinds = Self::ALL.to_vec();
         kinds.retain(|_| random.below(2) == 0);
-        if kinds.contains(&Self::Membership) {
-            kinds.retain(|kind| *kind != Self::BitRot);
-        }
+        let mut losses = vec![Self::Membership, Self::BitRot, Self::Wipe];
+        let kept = losses.swap_remove(random.position(losses.len()));
+        kinds.retain(|kind| *kind == kept || !losses.contains(kind));
         if kinds.is_empty() { vec![Self::Crash, Self::Alone] } else { kinds }
     }
 }
@@ -107,12 +110,23 @@ struct Planner<'a> {
     full: Option<u64>,
     /// All bits that turn over do so on one node's disk: a partition that is damaged everywhere is lost.
     rotten: Option<u64>,
+    /// One disk is lost.
+    has_wiped: bool,
 }
 
 impl<'a> Planner<'a> {
     fn new(shape: Shape, random: &'a mut Random) -> Self {
         let kinds = Kind::of_seed(random);
-        Self { shape, random, kinds, down: BTreeSet::new(), paused: BTreeSet::new(), full: None, rotten: None }
+        Self {
+            shape,
+            random,
+            kinds,
+            down: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            full: None,
+            rotten: None,
+            has_wiped: false,
+        }
     }
 
     fn node(&mut self) -> u64 {
@@ -201,6 +215,14 @@ impl<'a> Planner<'a> {
                 Fault::DiskError(node, kind, class, self.random.below(20))
             }
             Kind::BitRot => Fault::BitRot(*self.rotten.get_or_insert(node), self.random.next_u64()),
+            Kind::Wipe if self.has_wiped => Fault::Heal,
+            Kind::Wipe => {
+                self.has_wiped = true;
+                return (
+                    Fault::Wipe(node),
+                    vec![(Duration::from_millis(self.random.below(3_000)), Fault::Start(node))],
+                );
+            }
             Kind::Transfer => Fault::Transfer(self.partition(), node),
             Kind::Membership => self.change_membership(),
         };

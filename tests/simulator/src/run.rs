@@ -65,6 +65,8 @@ pub struct Report {
     pub simulated: Duration,
     /// Membership changes that were begun.
     pub changes: u64,
+    /// Disks that were lost.
+    pub wipes: u64,
     /// Bits that turned over in tables.
     pub rotten: u64,
     /// How often consensus took paths that are rarely taken.
@@ -154,6 +156,7 @@ impl Scenario {
         report.replacements = cluster.replacements();
         report.changes = cluster.membership_changes();
         report.rotten = cluster.rotten();
+        report.wipes = cluster.wipes();
         report.marks = marks::take();
         report.check_floor(self.shape)?;
         Ok(report)
@@ -326,11 +329,22 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { answered, overlapping, leaders, turns, repeated, replacements, changes, rotten, self_stops, .. } =
-            self;
+        let Self {
+            answered,
+            overlapping,
+            leaders,
+            turns,
+            repeated,
+            replacements,
+            changes,
+            rotten,
+            wipes,
+            self_stops,
+            ..
+        } = self;
         write!(
             formatter,
-            "{answered} answered, {overlapping} pairs overlapping, {leaders} leaders, {turns} turns, {repeated} writes repeated, {replacements} replicas replaced, {changes} membership changes, {rotten} bits rotten, {self_stops} stopped by themselves"
+            "{answered} answered, {overlapping} pairs overlapping, {leaders} leaders, {turns} turns, {repeated} writes repeated, {replacements} replicas replaced, {changes} membership changes, {rotten} bits rotten, {wipes} disks lost, {self_stops} stopped by themselves"
         )
     }
 }

@@ -192,6 +192,7 @@ impl Record {
             replacements,
             changes,
             rotten,
+            wipes,
             self_stops,
             simulated,
             marks,
@@ -209,6 +210,7 @@ impl Record {
         self.add("nodes_stopped_by_disk_faults", *self_stops);
         self.add("membership_changes_begun", *changes);
         self.add("bits_rotten", *rotten);
+        self.add("disks_lost", *wipes);
         for mark in Mark::ALL {
             self.add(&format!("mark_{mark:?}"), marks.get(mark).copied().unwrap_or(0));
         }
