@@ -324,6 +324,16 @@ impl Raft {
         leader.wake(now);
     }
 
+    /// A member has an empty log. Entries that it acknowledged before it lost them may be committed by now; those that are not are not for its sake.
+    pub(crate) fn begin_anew(&mut self, now: Time, node: NodeId) {
+        let next = self.log.last().index.next();
+        let Role::Leader(leader) = &mut self.role else { return };
+        if let Some(progress) = leader.followers.get_mut(&node) {
+            *progress = Progress::new(next, now);
+            leader.wake(now);
+        }
+    }
+
     /// A silent leader speaks to a member that does not hear it.
     pub(crate) fn wake_leader_for(&mut self, now: Time, node: NodeId) {
         let Role::Leader(leader) = &mut self.role else { return };

@@ -134,6 +134,8 @@ pub enum Input {
     PeerDown(NodeId),
     /// A node can be reached.
     PeerUp(NodeId),
+    /// A node has lost its log, and begins anew: what it acknowledged before says nothing.
+    Forgetful(NodeId),
     /// Messages to a node may have been lost.
     Unreachable(NodeId),
     /// Entries up to here are not needed any more by the application.
@@ -379,6 +381,7 @@ impl Raft {
             Input::Transfer { to } => self.transfer(now, to)?,
             Input::Campaign => self.campaign_at_once(now)?,
             Input::PeerDown(node) => self.peer_down(now, node),
+            Input::Forgetful(node) => self.begin_anew(now, node),
             Input::PeerUp(node) => self.peer_up(now, node),
             Input::Unreachable(node) => self.unreachable(node),
             Input::Truncate(through) => self.log.truncate(through.min(self.log.committed())),

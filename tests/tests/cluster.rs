@@ -1,5 +1,6 @@
 //! Three nodes as processes: what was acknowledged survives the loss of any of them, without anybody's help.
 
+use corelode_client::counters;
 use corelode_tests::cluster::Cluster;
 
 fn key(number: u32) -> Vec<u8> {
@@ -49,6 +50,62 @@ fn nothing_is_acknowledged_without_a_majority_and_service_returns_with_it() {
     assert_eq!(cluster.get(b"before"), Some(b"1".to_vec()));
     cluster.put(b"after", b"2");
     cluster.terminate();
+}
+
+#[test]
+fn a_node_that_lost_its_disk_learns_all_and_votes_again() {
+    const PARTITIONS: u64 = 4;
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let mut cluster = Cluster::start(scratch.path(), 2, 4);
+    for number in 0..12 {
+        cluster.put(&key(number), &value(number, 0));
+    }
+    wait_until_all_vote(&cluster, PARTITIONS);
+    cluster.kill(2);
+    std::fs::remove_dir_all(cluster.data_directory(2)).expect("the data of the node is lost");
+    cluster.restart(2);
+    cluster.put(&key(12), &value(12, 0));
+    wait_until_all_vote(&cluster, PARTITIONS);
+    let told = |node: usize| cluster.server(node).log().contains("comes back with another data directory");
+    assert!(told(0) || told(1), "somebody says so");
+    // It counts now: without one of the others, and then without the other one.
+    for victim in [0, 1] {
+        cluster.kill(victim);
+        for number in 0..13 {
+            assert_eq!(cluster.get(&key(number)), Some(value(number, 0)), "key {number} without node {}", victim + 1);
+        }
+        cluster.restart(victim);
+    }
+    cluster.terminate();
+}
+
+/// Waits until the groups of all partitions have all the voters that they should have.
+fn wait_until_all_vote(cluster: &Cluster, partitions: u64) {
+    let clients: Vec<_> = (0..3)
+        .map(|node| {
+            let options = corelode_client::Options::from_addresses(vec![cluster.server(node).address().to_string()]);
+            corelode_client::blocking::Client::new(options).expect("a client starts")
+        })
+        .collect();
+    let started = std::time::Instant::now();
+    loop {
+        let statuses: Vec<_> = clients.iter().map(|client| client.status().expect("the node answers")).collect();
+        let sum = |name: &str| -> u64 {
+            let cores = statuses.iter().flat_map(|status| &status.cores).flat_map(|core| &core.counters);
+            cores.filter(|counter| counter.name == name).map(|counter| counter.value).sum()
+        };
+        let (leading, short) = (sum(counters::REPLICAS_LEADING), sum(counters::GROUPS_SHORT_OF_VOTERS));
+        if leading == partitions && short == 0 {
+            return;
+        }
+        let logs = || (0..3).map(|node| cluster.server(node).log()).collect::<String>();
+        assert!(
+            started.elapsed() < std::time::Duration::from_secs(30),
+            "{short} of {leading} groups lack voters: {}",
+            logs()
+        );
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub mod counters {
     pub const REPLICAS: &str = "replicas";
     /// Those that lead.
     pub const REPLICAS_LEADING: &str = "replicas_leading";
+    /// Groups led from here that have not all the voters that they should have.
+    pub const GROUPS_SHORT_OF_VOTERS: &str = "groups_short_of_voters";
     /// Those that know of no leader.
     pub const REPLICAS_WITHOUT_LEADER: &str = "replicas_without_leader";
     /// Those that have fallen silent, because nothing happens.

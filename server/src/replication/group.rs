@@ -129,13 +129,16 @@ impl Group {
         is_changed
     }
 
-    /// Whether a node must not take part because this group counts on its vote with another data directory, as of what is applied or by any later entry.
+    /// Whether a node must not take part because this group counts on its vote with another data directory. Of the entries that say who the members are only the last may
+    /// come to nothing: a leader makes none before the one before is committed. So it is that one, and the one before it, that count.
     pub(crate) fn is_stranger<E: Environment>(&self, store: &Store<E>, node: NodeId, incarnation: u64) -> bool {
         let owned = store.partition(self.partition).expect("owned");
         let unapplied = owned.entries().filter(|(position, _)| position.index > owned.applied().index);
         let entries = unapplied.filter_map(|(_, payload)| corelode_engine::store::check_entry(payload).ok());
         let changes = entries.filter_map(|entry| members::decode(entry.membership?).ok());
-        changes.chain([self.members.clone()]).any(|members| members.is_stranger(node, incarnation, &self.met))
+        let mut chain = vec![self.members.clone()];
+        chain.extend(changes);
+        chain.iter().rev().take(2).any(|members| members.is_stranger(node, incarnation, &self.met))
     }
 
     /// Whether what is committed may be applied. A leader whose tables are damaged goes on, until another leads: applying reads no tables.

@@ -23,6 +23,11 @@ impl Members {
         Self { membership, incarnations: BTreeMap::new() }
     }
 
+    /// Whether a node votes, and it is known with which data directory.
+    pub(crate) fn is_bound_voter(&self, node: NodeId) -> bool {
+        self.membership.voters().contains(&node) && self.incarnations.contains_key(&node)
+    }
+
     /// Whether a node with this incarnation must not take part: it votes here, with another. Where the entries do not say with which, it is the one that this node has met.
     pub(crate) fn is_stranger(&self, node: NodeId, incarnation: u64, met: &BTreeMap<NodeId, u64>) -> bool {
         let bound = self.incarnations.get(&node).or_else(|| met.get(&node));

@@ -10,7 +10,7 @@ use super::Shard;
 use crate::replication::Replication;
 use crate::replication::comparison::{Compared, News, compare};
 
-const HEAD: RequestHead = RequestHead { request_id: RequestId(0), map_epoch: MapEpoch(0), deadline_ms: 0 };
+const HEAD: RequestHead = RequestHead { request_id: RequestId(1), map_epoch: MapEpoch(0), deadline_ms: 0 };
 
 impl<E: Environment> Shard<E> {
     /// Tells leaders what this core's followers have applied, if it is time.

@@ -14,7 +14,7 @@ use crate::replication::group::Group;
 use crate::replication::reconcile::{Seen, next_members};
 
 /// Leaders that have something to change look at their members this often.
-const RECONCILE_INTERVAL: Duration = Duration::from_millis(500);
+const RECONCILE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl<E: Environment> Shard<E> {
     /// Why a node is refused that has another data directory than the groups of this core were told, if one of them counts on its vote.
@@ -50,11 +50,26 @@ impl<E: Environment> Shard<E> {
         let now = Time(self.now.monotonic_ns);
         let Some(replication) = &mut self.replication else { return };
         replication.strangers.remove(&node);
-        if replication.met.insert(node, incarnation) != Some(incarnation) {
-            for group in replication.groups.values_mut() {
-                group.met.insert(node, incarnation);
+        let before = replication.met.insert(node, incarnation);
+        if before == Some(incarnation) {
+            return;
+        }
+        for group in replication.groups.values_mut() {
+            group.met.insert(node, incarnation);
+        }
+        replication.reconcile_at.get_or_insert(now);
+        if before.is_none() {
+            return;
+        }
+        // It has forgotten what it acknowledged, and what still arrives of its former life is worth nothing.
+        let Some(mut replication) = self.replication.take() else { return };
+        self.tell_groups(&mut replication, &[Input::Forgetful(node)]);
+        self.replication = Some(replication);
+        let keys: Vec<_> = self.connections.keys().collect();
+        for key in keys {
+            if let Some(connection) = self.connections.get_mut(key).filter(|other| other.peer_node == Some(node)) {
+                connection.peer_node = None;
             }
-            replication.reconcile_at.get_or_insert(now);
         }
     }
 

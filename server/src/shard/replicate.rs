@@ -191,7 +191,7 @@ impl<E: Environment> Shard<E> {
         self.tell_groups(replication, inputs);
     }
 
-    fn tell_groups(&mut self, replication: &mut Replication, inputs: &[Input]) {
+    pub(super) fn tell_groups(&mut self, replication: &mut Replication, inputs: &[Input]) {
         let now = self.raft_now();
         let partitions: Vec<_> = replication.groups.keys().copied().collect();
         for partition in partitions {
@@ -460,10 +460,15 @@ impl<E: Environment> Shard<E> {
         let Some(replication) = &self.replication else { return Vec::new() };
         let groups = || replication.groups.values();
         let counted = |is_counted: &dyn Fn(&Group) -> bool| groups().filter(|group| is_counted(group)).count() as u64;
+        let is_short = |group: &Group| {
+            let mut wanted = replication.cluster.replicas(group.partition).into_iter();
+            !wanted.all(|node| group.members.is_bound_voter(node))
+        };
         let of_peers = &replication.counters;
         vec![
             (names::REPLICAS, groups().count() as u64),
             (names::REPLICAS_LEADING, counted(&Group::is_leading)),
+            (names::GROUPS_SHORT_OF_VOTERS, counted(&|group| group.is_leading() && is_short(group))),
             (names::REPLICAS_WITHOUT_LEADER, counted(&|group| group.leader().is_none())),
             (names::REPLICAS_SILENT, counted(&|group| group.raft.is_silent())),
             (names::REPLICAS_ENTRIES_UNCOMMITTED, groups().map(Group::entries_uncommitted).sum()),

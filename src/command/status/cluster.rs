@@ -70,6 +70,10 @@ impl<'a> Cluster<'a> {
     fn alarms(&self, text: &mut String) {
         let alarms = [
             (counters::REPLICAS_DAMAGED, "with damaged tables, waiting for another node's"),
+            (
+                counters::GROUPS_SHORT_OF_VOTERS,
+                "led there lack voters: they survive the loss of fewer nodes than they should",
+            ),
             (counters::REPLICAS_DIVERGED, "of which another replica has applied something else: see its log"),
         ];
         let before = text.len();

@@ -284,6 +284,15 @@ impl SimulatedCluster {
         (!status.membership.is_joint()).then(|| status.membership.nodes().map(|node| node.0).collect())
     }
 
+    /// Whether a partition's group has the voters that the partition map wants.
+    #[must_use]
+    pub fn has_all_voters(&self, partition: PartitionId) -> bool {
+        let replicas = self.replicas();
+        let mut leaders = replicas.iter().filter(|(_, status)| status.partition == partition && status.is_leading);
+        let wanted = usize::try_from(self.shape.nodes.min(3)).expect("few nodes");
+        leaders.any(|(_, status)| !status.membership.is_joint() && status.membership.voters().len() == wanted)
+    }
+
     /// Starts all nodes that do not run, as whoever watches over processes does.
     pub fn start_all(&mut self) {
         self.nodes().for_each(|node| self.start(node));

@@ -228,6 +228,7 @@ impl Scenario {
     async fn await_equality(&self, cluster: &mut SimulatedCluster) -> Result<(), String> {
         let simulation = cluster.simulation.clone();
         let begun = simulation.now();
+        let changes = cluster.membership_changes() > 0;
         for number in 0..self.shape.partitions {
             let partition = PartitionId(number);
             loop {
@@ -238,7 +239,9 @@ impl Scenario {
                 for node in &members {
                     all.extend(cluster.rows(*node, partition).await?.map(|rows| (*node, rows)));
                 }
-                if !members.is_empty() && all.len() == members.len() && are_equal(&all) {
+                // Who lost its disk votes again, unless somebody asked for other members.
+                let is_settled = changes || cluster.has_all_voters(partition);
+                if is_settled && !members.is_empty() && all.len() == members.len() && are_equal(&all) {
                     break;
                 }
                 if simulation.now() - begun > EQUALITY_PATIENCE {
