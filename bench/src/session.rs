@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use crate::driver::{Broken, Store};
-use crate::load::{self, CollectedInterval, LoadOptions, Source, Work};
+use crate::load::{self, CollectedInterval, LoadOptions, PATIENCE_DEFAULT, Source, Work};
 use crate::report::model::{Load, Pace, Repetition, Workload};
 use crate::workload::{Generator, KeyFormat, KeySpace, ValueFormat, WorkloadConfig, WorkloadError};
 
@@ -60,6 +60,7 @@ impl<'a> Session<'a> {
             warm_up: Duration::ZERO,
             duration: None,
             seed: self.seed,
+            patience: PATIENCE_DEFAULT,
         };
         let source = Source::Fill { next: Arc::new(AtomicU64::new(0)), keys: self.workload.keys };
         let work = Work { sources: vec![source], keys: self.keys, values: &self.values };

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use corelode_bench::driver::Broken;
 use corelode_bench::driver::resp::RespStore;
-use corelode_bench::load::{LoadOptions, Source, Work, run};
+use corelode_bench::driver::{Broken, Session, Store};
+use corelode_bench::load::{LoadOptions, PATIENCE_DEFAULT, Source, Work, run};
 use corelode_bench::report::histogram::Latencies;
-use corelode_bench::report::model::{Arrival, End, Interval, OperationKind, Pace, Repetition};
+use corelode_bench::report::model::{Arrival, End, Interval, OperationKind, Pace, Repetition, Target};
 use corelode_bench::workload::{Generator, KeyFormat, KeySpace, Preset, Share, ValueFormat, WorkloadConfig};
 
 /// A server that answers each command in turn, as `answer` does it.
@@ -76,6 +76,7 @@ fn options(pace: Pace, clients: usize, depth: u32, duration: Duration) -> LoadOp
         warm_up: Duration::from_millis(200),
         duration: Some(duration),
         seed: 1,
+        patience: PATIENCE_DEFAULT,
     }
 }
 
@@ -292,4 +293,74 @@ fn a_server_that_dies_in_the_middle_gives_a_report_that_says_so() {
     assert!(repetition.seconds < 19.0);
     let seconds: f64 = repetition.intervals.iter().map(|interval| interval.seconds).sum();
     assert!((seconds - repetition.seconds).abs() < 1e-6, "{seconds} s in intervals, {} s", repetition.seconds);
+}
+
+/// Loading the keys has no end of its own at which one could look how long the server has been silent.
+#[test]
+fn a_server_that_falls_silent_while_keys_are_written_is_lost() {
+    let count = AtomicU64::new(0);
+    let server = FakeServer::start(Arc::new(move |socket, _| {
+        if count.fetch_add(1, Ordering::Relaxed) < 50 {
+            socket.write_all(b"+OK\r\n").unwrap();
+        }
+    }));
+    let store = RespStore::find(server.address, None).unwrap();
+    let values = ValueFormat::new(100, Share::NONE).unwrap();
+    let source = Source::Fill { next: Arc::new(AtomicU64::new(0)), keys: 1_000 };
+    let work = Work { sources: vec![source], keys: KeyFormat::new(16).unwrap(), values: &values };
+    let options = LoadOptions {
+        warm_up: Duration::ZERO,
+        duration: None,
+        patience: Duration::from_millis(300),
+        ..options(Pace::Closed, 2, 4, Duration::ZERO)
+    };
+    let repetition = run(&store, &options, work, &AtomicBool::new(false), &mut |_| {}).unwrap();
+    let lost = |reason: &String| reason == "it is connected, and has answered nothing for 0.3 s";
+    assert!(matches!(&repetition.end, End::Lost(reason) if lost(reason)), "{:?}", repetition.end);
+    assert_eq!(repetition.operations[&OperationKind::Update].latency.count(), 50);
+}
+
+/// A store whose second session cannot be had, by a mistake of the driver.
+struct Faulty(RespStore, AtomicU64);
+
+impl Store for Faulty {
+    fn target(&self) -> Target {
+        self.0.target()
+    }
+
+    fn endpoints(&self) -> Vec<SocketAddr> {
+        self.0.endpoints()
+    }
+
+    fn supports(&self, kind: OperationKind) -> bool {
+        self.0.supports(kind)
+    }
+
+    fn session(&self) -> Box<dyn Session> {
+        assert!(self.1.fetch_add(1, Ordering::Relaxed) != 1, "a mistake in the driver");
+        self.0.session()
+    }
+}
+
+/// The threads wait for each other before they begin: one that never comes would be waited for without end.
+#[test]
+fn a_thread_that_panics_before_the_load_begins_ends_it() {
+    let server = FakeServer::start(Arc::new(|socket, _| socket.write_all(b"$1\r\nv\r\n").unwrap()));
+    let address = server.address;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let store = Faulty(RespStore::find(address, None).unwrap(), AtomicU64::new(0));
+        let values = ValueFormat::new(100, Share::NONE).unwrap();
+        let next = Arc::new(AtomicU64::new(0));
+        let sources = (0..2).map(|_| Source::Fill { next: Arc::clone(&next), keys: u64::MAX }).collect();
+        let work = Work { sources, keys: KeyFormat::new(16).unwrap(), values: &values };
+        let options = LoadOptions { threads: 2, duration: None, ..options(Pace::Closed, 2, 1, Duration::ZERO) };
+        let load = || run(&store, &options, work, &AtomicBool::new(false), &mut |_| {});
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(load));
+        sender
+            .send(outcome.map(|_| ()).map_err(|panic| panic.downcast_ref::<&str>().map(ToString::to_string)))
+            .unwrap();
+    });
+    let outcome = receiver.recv_timeout(Duration::from_secs(20)).expect("the load ends");
+    assert_eq!(outcome, Err(Some("a mistake in the driver".to_owned())));
 }

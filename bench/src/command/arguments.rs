@@ -12,7 +12,7 @@ use rustix::thread::CpuSet;
 
 use super::Failure;
 use crate::driver::native::NativeOptions;
-use crate::load::LoadOptions;
+use crate::load::{LoadOptions, PATIENCE_DEFAULT};
 use crate::report::model::{Arrival, Pace};
 use crate::workload::{
     KEY_BYTES_DEFAULT, KEYS_DEFAULT, KeyChoice, Mix, Preset, SCAN_ROWS_MAX_DEFAULT, Share, WorkloadConfig,
@@ -173,6 +173,7 @@ impl LoadArguments {
             warm_up: self.warm_up,
             duration: Some(self.seconds),
             seed: 0,
+            patience: PATIENCE_DEFAULT,
         })
     }
 }

@@ -1,13 +1,13 @@
 //! Making the load: threads, each with its clients, and the gathering of what they measured.
 
 mod collector;
+mod gate;
 mod recorder;
 mod schedule;
 mod socket;
 mod source;
 mod worker;
 
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::report::histogram::Latencies;
 use crate::report::model::{End, GeneratorCheck, Pace, Repetition};
 use crate::workload::{KeyFormat, ValueFormat};
 use collector::Collector;
+use gate::{Arrival, Gate};
 use schedule::Schedule;
 use worker::{Common, Ended, Task, Worker};
 
@@ -49,7 +50,12 @@ pub struct LoadOptions {
     pub duration: Option<Duration>,
     /// What arrivals follow from.
     pub seed: u64,
+    /// How long a store may be silent: after the end of a measurement or, where the load ends with its sources, at any time.
+    pub patience: Duration,
 }
+
+/// The patience that loads have, unless they are asked for another.
+pub const PATIENCE_DEFAULT: Duration = Duration::from_secs(10);
 
 /// What a load is made of.
 pub struct Work<'a> {
@@ -67,7 +73,7 @@ pub struct Work<'a> {
 /// The store cannot be reached at the start. One that is lost later is told in the repetition.
 ///
 /// # Panics
-/// If there is not one source a thread.
+/// If there is not one source a thread, or if a thread panics: then the others end, and it goes on here.
 pub fn run(
     store: &dyn Store,
     options: &LoadOptions,
@@ -76,7 +82,9 @@ pub fn run(
     on_interval: &mut dyn FnMut(&CollectedInterval<'_>),
 ) -> Result<Repetition, Broken> {
     assert_eq!(work.sources.len(), options.threads, "one source a thread");
-    let ready = Barrier::new(options.threads + 1);
+    let gate = Gate::default();
+    let mut arrivals: Vec<_> = (0..=options.threads).map(|_| gate.expect_one(stop)).collect();
+    let own_arrival = arrivals.pop().expect("one more than threads");
     let (sender, receiver) = mpsc::sync_channel(INTERVALS_WAITING_MAX);
     let interval = interval_of(options.duration);
     let ns = |duration: Duration| u64::try_from(duration.as_nanos()).expect("500 years fit");
@@ -88,7 +96,7 @@ pub fn run(
     let (mut stages_before, mut stages_after) = (None, None);
     let ends = std::thread::scope(|scope| {
         let mut threads = Vec::new();
-        for (thread, source) in work.sources.into_iter().enumerate() {
+        for (thread, (source, arrival)) in work.sources.into_iter().zip(arrivals).enumerate() {
             let task = Task {
                 store,
                 clients: clients_of(thread),
@@ -100,13 +108,14 @@ pub fn run(
                 from_ns,
                 until_ns,
                 interval_ns: ns(interval),
+                patience: options.patience,
             };
-            let common = Common { ready: &ready, stop, intervals: sender.clone() };
+            let common = Common { stop, intervals: sender.clone() };
             let processors = &options.processors;
-            threads.push(scope.spawn(move || run_thread(task, common, processors)));
+            threads.push(scope.spawn(move || run_thread(task, common, arrival, processors)));
         }
         drop(sender);
-        ready.wait();
+        own_arrival.wait();
         let measures_from = Instant::now() + options.warm_up;
         loop {
             match receiver.recv_timeout(measures_from.saturating_duration_since(Instant::now())) {
@@ -122,7 +131,7 @@ pub fn run(
         stages_after = store.stages().ok().flatten();
         threads
             .into_iter()
-            .map(|thread| thread.join().expect("a thread of the load does not panic"))
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect::<Vec<_>>()
     });
     let ends: Vec<Ended> = ends.into_iter().collect::<Result<_, _>>()?;
@@ -149,15 +158,20 @@ pub fn run(
     })
 }
 
-fn run_thread(task: Task<'_>, common: Common<'_>, processors: &[usize]) -> Result<Ended, Broken> {
-    let (ready, stop) = (common.ready, common.stop);
-    match pin(processors).and_then(|()| Worker::connect(task, common)) {
-        Ok(worker) => Ok(worker.run()),
-        Err(broken) => {
-            // The others wait for this thread, and shall not begin.
-            stop.store(true, Ordering::Relaxed);
-            ready.wait();
-            Err(broken)
+/// A thread of the load. However it ends before its time, its arrival, or its end, stops the others.
+fn run_thread(task: Task<'_>, common: Common<'_>, arrival: Arrival<'_>, processors: &[usize]) -> Result<Ended, Broken> {
+    let _panic = StopOnPanic(common.stop);
+    pin(processors)?;
+    Ok(Worker::connect(task, common)?.run(arrival))
+}
+
+/// Ends the load of all threads if its own panics: nobody would look at the figures of the others.
+struct StopOnPanic<'a>(&'a AtomicBool);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -14,7 +14,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
@@ -23,6 +22,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use rustix::time::Timespec;
 
+use super::gate::Arrival;
 use super::recorder::{IntervalRecord, Recorder, Times};
 use super::schedule::Schedule;
 use super::socket::Socket;
@@ -30,6 +30,7 @@ use super::source::Source;
 use crate::driver::{Answer, Broken, Outcome, Request, Session, Store, Ticket};
 use crate::report::histogram::Latencies;
 use crate::report::model::OperationKind;
+use crate::report::words::seconds_text;
 use crate::workload::{KeyFormat, Operation, ValueFormat};
 
 /// An open loop that is later than this with what is due has clients without room, and is behind.
@@ -38,8 +39,6 @@ const BEHIND_NS: u64 = 10_000_000;
 const LATE_NS: u64 = 100_000_000;
 /// How long handshakes may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
-/// How long answers are waited for after the end.
-const ANSWERS_PATIENCE_NS: u64 = 10_000_000_000;
 /// A thread that sleeps comes back late by about this; nearer times are waited for awake.
 const AWAKE_BEFORE_NS: u64 = 150_000;
 /// No wait is longer, so that an interruption is noticed.
@@ -68,12 +67,12 @@ pub(super) struct Task<'a> {
     /// From here on none is begun; `None` ends with the source.
     pub(super) until_ns: Option<u64>,
     pub(super) interval_ns: u64,
+    /// How long answers are waited for: after the end or, where the load ends with its source, at any time.
+    pub(super) patience: Duration,
 }
 
 /// What threads share.
 pub(super) struct Common<'a> {
-    /// All threads are connected.
-    pub(super) ready: &'a Barrier,
     /// The user, or a thread whose store is lost, ends the load.
     pub(super) stop: &'a AtomicBool,
     pub(super) intervals: SyncSender<(usize, IntervalRecord)>,
@@ -146,6 +145,8 @@ pub(super) struct Worker<'a> {
     is_behind_at_end: bool,
     /// When the last operation that counts was answered.
     answered_ns: u64,
+    /// When the store last said anything.
+    heard_ns: u64,
     key: Vec<u8>,
     value: Vec<u8>,
     /// Makes each value another one.
@@ -190,6 +191,7 @@ impl<'a> Worker<'a> {
             source_is_empty: false,
             is_behind_at_end: false,
             answered_ns: 0,
+            heard_ns: 0,
             key: Vec::new(),
             value: Vec::new(),
             version: 0,
@@ -212,9 +214,9 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Makes the load, to its end.
-    pub(super) fn run(mut self) -> Ended {
-        self.common.ready.wait();
+    /// Makes the load, to its end, once all threads are connected.
+    pub(super) fn run(mut self, arrival: Arrival<'_>) -> Ended {
+        arrival.wait();
         self.began = Instant::now();
         self.idle_ns = 0;
         let lost = self.drive().err().map(|broken| broken.reason);
@@ -240,6 +242,7 @@ impl<'a> Worker<'a> {
     }
 
     fn drive(&mut self) -> Result<(), Broken> {
+        let patience_ns = u64::try_from(self.task.patience.as_nanos()).unwrap_or(u64::MAX);
         loop {
             let now_ns = self.now_ns();
             if self.common.stop.load(Ordering::Relaxed) {
@@ -254,11 +257,17 @@ impl<'a> Worker<'a> {
             self.issue(now_ns);
             // At the end, too: answers may have left something to be said, such as that a snapshot is no longer needed.
             self.flush()?;
-            if is_over
-                && (self.is_idle()
-                    || now_ns >= self.task.until_ns.unwrap_or(u64::MAX - ANSWERS_PATIENCE_NS) + ANSWERS_PATIENCE_NS)
-            {
+            if is_over && self.is_idle() {
                 return Ok(());
+            }
+            match self.task.until_ns {
+                Some(until_ns) if now_ns >= until_ns.saturating_add(patience_ns) => return Ok(()),
+                // What ends with its source would otherwise wait for a silent store without end.
+                None if now_ns >= self.heard_ns.saturating_add(patience_ns) => {
+                    let patience = seconds_text(self.task.patience.as_secs_f64());
+                    return Err(Broken::new(format!("it is connected, and has answered nothing for {patience}")));
+                }
+                _ => {}
             }
             self.wait(self.wait_ns(self.now_ns()))?;
             self.receive()?;
@@ -439,6 +448,9 @@ impl<'a> Worker<'a> {
             self.dirty.push(number);
         }
         let now_ns = self.now_ns();
+        if !answers.is_empty() {
+            self.heard_ns = now_ns;
+        }
         for answer in answers.drain(..) {
             self.answered(number, &answer, now_ns);
         }
