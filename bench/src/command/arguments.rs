@@ -14,6 +14,7 @@ use super::Failure;
 use crate::driver::native::NativeOptions;
 use crate::load::{LoadOptions, PATIENCE_DEFAULT};
 use crate::report::model::{Arrival, Pace};
+use crate::report::words::{bytes_text, count_text, plural};
 use crate::workload::{
     KEY_BYTES_DEFAULT, KEYS_DEFAULT, KeyChoice, Mix, Preset, SCAN_ROWS_MAX_DEFAULT, Share, WorkloadConfig,
 };
@@ -105,7 +106,42 @@ pub(crate) struct WorkloadArguments {
     pub(crate) no_fill: bool,
 }
 
+/// The most operations of all clients together that may be under way: each has its place in memory before the load begins.
+const UNDER_WAY_MAX: u64 = 1 << 18;
+/// The most bytes of keys and values that they may have together.
+const UNDER_WAY_SIZE_BYTES_MAX: u64 = 2 << 30;
+/// The most threads; more are no use on any machine, and the system may refuse them.
+const THREADS_MAX: usize = 1_024;
+/// The most repetitions: each one's histograms are kept to the end.
+const REPETITIONS_MAX: u32 = 1_000;
+/// The most bytes of keys and values that are written before a load: more would take days.
+const FILL_SIZE_BYTES_MAX: u64 = 16 << 40;
+/// The fastest schedule, operations a second: one each nanosecond.
+const RATE_MAX: f64 = 1e9;
+
 impl WorkloadArguments {
+    fn row_size_bytes(&self) -> u64 {
+        (self.key_bytes as u64).saturating_add(self.value_bytes as u64)
+    }
+
+    /// Whether the keys can be written in some sensible time.
+    ///
+    /// # Errors
+    /// In a sentence, if not.
+    pub(crate) fn check_fill(&self) -> Result<(), String> {
+        let size_bytes = self.keys.saturating_mul(self.row_size_bytes());
+        if self.no_fill || size_bytes <= FILL_SIZE_BYTES_MAX {
+            return Ok(());
+        }
+        Err(format!(
+            "{} of {} with their values are {}, and at most {} are written before a load: give fewer --keys, or --no-fill if they are there",
+            plural(self.keys, "key"),
+            bytes_text(self.row_size_bytes()),
+            bytes_text(size_bytes),
+            bytes_text(FILL_SIZE_BYTES_MAX)
+        ))
+    }
+
     pub(crate) fn config(&self) -> WorkloadConfig {
         let preset = WorkloadConfig::from(self.workload);
         WorkloadConfig {
@@ -155,9 +191,35 @@ pub(crate) struct LoadArguments {
 
 impl LoadArguments {
     /// # Errors
-    /// If there are more threads than clients.
-    pub(crate) fn options(&self, pace: Pace) -> Result<LoadOptions, String> {
+    /// If there are more threads than clients, or more of anything than a load can have.
+    pub(crate) fn options(&self, pace: Pace, workload: &WorkloadArguments) -> Result<LoadOptions, String> {
         let (clients, threads) = (self.clients.get(), self.threads.get());
+        if threads > THREADS_MAX {
+            return Err(format!("{threads} threads are too many: give at most {THREADS_MAX}"));
+        }
+        let under_way = (clients as u64).saturating_mul(u64::from(self.depth.get()));
+        if under_way > UNDER_WAY_MAX {
+            return Err(format!(
+                "{} with --depth {} would have {} operations under way at a time, and at most {} can be",
+                plural(clients as u64, "client"),
+                self.depth,
+                count_text(under_way),
+                count_text(UNDER_WAY_MAX)
+            ));
+        }
+        let under_way_bytes = under_way.saturating_mul(workload.row_size_bytes());
+        if under_way_bytes > UNDER_WAY_SIZE_BYTES_MAX {
+            return Err(format!(
+                "{} under way at a time, of keys and values of {}, take {} of memory, and at most {} can be had: give fewer --clients, a lower --depth or smaller --value-bytes",
+                plural(under_way, "operation"),
+                bytes_text(workload.row_size_bytes()),
+                bytes_text(under_way_bytes),
+                bytes_text(UNDER_WAY_SIZE_BYTES_MAX)
+            ));
+        }
+        if self.repetitions.get() > REPETITIONS_MAX {
+            return Err(format!("{} repetitions are too many: give at most {REPETITIONS_MAX}", self.repetitions));
+        }
         if threads > clients {
             return Err(format!("{threads} threads for {clients} clients: each thread needs one"));
         }
@@ -240,7 +302,7 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('k').map_or((text, 1.0), |number| (number, 1_000.0));
     let rate: f64 = number.0.parse().map_err(|_| format!("{text:?} is no number of operations a second"))?;
     let rate = rate * number.1;
-    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err(format!("{text} operations a second cannot be sent")) }
+    if rate > 0.0 && rate <= RATE_MAX { Ok(rate) } else { Err(format!("{text} operations a second cannot be sent")) }
 }
 
 #[cfg(test)]
@@ -262,7 +324,8 @@ mod tests {
     fn rates_and_times_are_positive_numbers() {
         assert_eq!(rate("20k"), Ok(20_000.0));
         assert_eq!(rate("0.5"), Ok(0.5));
-        for wrong in ["0", "-1", "nan", "inf", "k", ""] {
+        assert_eq!(rate("1e9"), Ok(1e9));
+        for wrong in ["0", "-1", "nan", "inf", "k", "", "1e10"] {
             assert!(rate(wrong).is_err(), "{wrong}");
         }
         assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));

@@ -10,7 +10,7 @@ use super::arguments::{ArrivalArgument, LoadArguments, NativeArguments, Processo
 use super::figures::table;
 use super::outputs::{self, OutputArguments};
 use super::progress::Progress;
-use super::run::{empty_report, exit_of, fill, session};
+use super::run::{check_connections, empty_report, exit_of, fill, session};
 use super::target::TargetUrl;
 use super::{Exit, Failure};
 use crate::driver::Store;
@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<Exit, Fail
         Some(rate) => Pace::Open { rate, arrival: arguments.arrival.into() },
         None => Pace::Closed,
     };
-    let options = arguments.load.options(pace).map_err(Failure::usage)?;
+    let options = arguments.load.options(pace, &arguments.workload).map_err(Failure::usage)?;
     let native = arguments.native.options()?;
     for (index, (name, _)) in arguments.store.iter().enumerate() {
         if arguments.store[..index].iter().any(|(other, _)| other == name) {
@@ -88,6 +88,7 @@ pub(crate) fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<Exit, Fail
     let mut reports = Vec::new();
     for ((name, _), store) in arguments.store.iter().zip(&stores) {
         let session = session(&**store, &arguments.workload)?;
+        check_connections(&**store, options.clients)?;
         let mut report = empty_report(name.clone(), &**store, &session, &options);
         if arguments.start.iter().any(|(started, _)| started == name)
             && let Some(processors) = &arguments.pin_stores

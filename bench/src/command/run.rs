@@ -56,9 +56,10 @@ pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &Atomi
         Some(rate) => Pace::Open { rate, arrival: arguments.arrival.into() },
         None => Pace::Closed,
     };
-    let options = arguments.load.options(pace).map_err(Failure::usage)?;
+    let options = arguments.load.options(pace, &arguments.workload).map_err(Failure::usage)?;
     let store = arguments.store.as_ref().unwrap_or(default_store).find(&arguments.native.options()?)?;
     let session = session(&*store, &arguments.workload)?;
+    check_connections(&*store, options.clients)?;
     let title = arguments.output.title.clone().unwrap_or_else(|| default_title(&*store, &session));
     let mut report = empty_report(title, &*store, &session, &options);
     if !arguments.workload.no_fill {
@@ -118,7 +119,22 @@ pub(crate) fn session<'a>(store: &'a dyn Store, arguments: &WorkloadArguments) -
         }
     }
     check_lengths(store, &config).map_err(Failure::usage)?;
+    arguments.check_fill().map_err(Failure::usage)?;
     Session::new(store, config, arguments.seed).map_err(Failure::usage)
+}
+
+/// Whether this process may open as many files as the load has connections: the system's own words would not say what to do.
+pub(crate) fn check_connections(store: &dyn Store, clients: usize) -> Result<(), Failure> {
+    /// Standard streams, epoll for each thread, outputs and questions to the store.
+    const OTHER_FILES: u64 = 64;
+    let connections = (clients as u64).saturating_mul(store.endpoints().len() as u64);
+    let files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    if connections.saturating_add(OTHER_FILES) <= files_max {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{clients} clients have {connections} connections, and this process may open {files_max} files: raise that (ulimit -n), or give fewer --clients"
+    )))
 }
 
 /// Whether the store takes keys and values of these lengths.

@@ -7,7 +7,7 @@ use clap::Args;
 use super::arguments::{ArrivalArgument, LoadArguments, NativeArguments, WorkloadArguments, rate};
 use super::outputs::{self, OutputArguments};
 use super::progress::Progress;
-use super::run::{default_title, empty_report, fill, session};
+use super::run::{check_connections, default_title, empty_report, fill, session};
 use super::target::TargetUrl;
 use super::{Exit, Failure};
 use crate::report::html;
@@ -68,14 +68,17 @@ struct Step {
 }
 
 pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &AtomicBool) -> Result<Exit, Failure> {
+    // What makes no sense at any pace is refused before the keys are written.
+    let clients = arguments.load.options(Pace::Closed, &arguments.workload).map_err(Failure::usage)?.clients;
     let store = arguments.store.as_ref().unwrap_or(default_store).find(&arguments.native.options()?)?;
     let session = session(&*store, &arguments.workload)?;
+    check_connections(&*store, clients)?;
     if !arguments.workload.no_fill {
         fill(&session, arguments.workload.keys, stop)?;
     }
     let base_title = arguments.output.title.clone().unwrap_or_else(|| default_title(&*store, &session));
     let measure = |pace: Pace, what: String| -> Result<Report, Failure> {
-        let options = arguments.load.options(pace).map_err(Failure::usage)?;
+        let options = arguments.load.options(pace, &arguments.workload).map_err(Failure::usage)?;
         let mut report = empty_report(format!("{base_title}, {what}"), &*store, &session, &options);
         for repetition in 0..arguments.load.repetitions.get() {
             let mut progress = Progress::begin(what.clone());
