@@ -95,13 +95,36 @@ fn times_and_lengths_that_cannot_be_are_refused_in_a_sentence() {
     for (words, hint) in [
         (["--seconds", "1e12"], "no number of seconds that one can wait"),
         (["--warm-up", "1e12"], "no number of seconds that one can wait"),
-        (["--key-bytes", "1000000000000"], "keys of 1000000000000 bytes are too long"),
+        (["--key-bytes", "1000000000000"], "of memory, and at most 2 GiB can be had"),
+        (["--key-bytes", "2000000"], "keys of 2000000 bytes are too long"),
+        (["--value-bytes", "18446744073709551615"], "of memory, and at most 2 GiB can be had"),
+        (
+            ["--depth", "4294967295"],
+            "50 clients with --depth 4294967295 would have 214,748,364,750 operations under way",
+        ),
+        (["--clients", "18446744073709551615"], "operations under way at a time, and at most 262,144 can be"),
+        (["--threads", "1000000"], "1000000 threads are too many"),
+        (["--repetitions", "4294967295"], "4294967295 repetitions are too many"),
+        (["--keys", "1000000000000"], "are written before a load: give fewer --keys"),
+        (["--keys", "18446744073709551615"], "are written before a load: give fewer --keys"),
+        (["--rate", "1e300"], "operations a second cannot be sent"),
     ] {
         let url = resp_server(plain);
         let output = bench(&["run", "--store", &url]).args(words).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         assert!(stderr(&output).contains(hint), "{}", stderr(&output));
     }
+}
+
+/// "Too many open files", after a thousand connections, says neither how many it would take nor what to do.
+#[test]
+fn more_connections_than_files_are_refused_before_anything_is_sent() {
+    let url = resp_server(plain);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 256 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_corelode-bench")]);
+    let output = command.args(["run", "--store", &url, "--clients", "300"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("this process may open 256 files: raise that (ulimit -n)"), "{}", stderr(&output));
 }
 
 /// What waits for a store to come up must not wait for a password to become right.
@@ -218,4 +241,32 @@ fn a_difference_tells_what_its_figures_leave_out() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let doubts: Vec<&str> = text.lines().filter(|line| line.contains("in no figure")).collect();
     assert!(matches!(doubts.as_slice(), [one] if one.starts_with("warning second: update: ")), "{text}");
+}
+
+/// "Resource temporarily unavailable (os error 11)" is what the system says of a server that is silent.
+#[test]
+fn a_server_that_is_of_another_kind_is_not_said_to_be_unavailable() {
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let silent = silent.local_addr().unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let closing = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            // It takes what is said, so that its end is no reset.
+            let _ = socket.unwrap().read(&mut [0; 1024]);
+        }
+    });
+    let resp = "is it a server that speaks RESP, such as Redis or Valkey?";
+    for (scheme, address, words, hint) in [
+        ("redis", silent, "no answer within 5 s", resp),
+        ("redis", closing, "closed the connection instead of an answer", resp),
+        ("corelode", silent, "no answer within 5 s", "is it a Corelode server?"),
+        ("corelode", closing, "closed the connection instead of an answer", "is it a Corelode server?"),
+    ] {
+        let output = bench(&["run", "--store", &format!("{scheme}://{address}")]).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        assert!(stderr(&output).contains(&format!("{address}: ")), "{}", stderr(&output));
+        assert!(stderr(&output).contains(words) && stderr(&output).contains(hint), "{}", stderr(&output));
+        assert!(!stderr(&output).contains("os error"), "{}", stderr(&output));
+    }
 }

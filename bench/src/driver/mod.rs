@@ -8,9 +8,15 @@ pub mod native;
 pub mod resp;
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::report::model::{OperationKind, ServerStages, Target};
+use crate::report::words::seconds_text;
+
+/// How long an answer is waited for in a conversation before or after the load.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A store that was found and can be driven.
 pub trait Store: Send + Sync {
@@ -119,6 +125,22 @@ pub trait Session {
 
     /// A connection that was lost is there again, and begins with its handshake.
     fn reconnect(&mut self, _connection: usize) {}
+}
+
+/// What is wrong with a conversation before the load, with a store that is taken for one of this kind: such as a silent one, of which the system says no
+/// more than that it should be tried again.
+fn conversation_error(address: SocketAddr, kind: &str, error: &std::io::Error) -> Broken {
+    match error.kind() {
+        ErrorKind::WouldBlock => {
+            Broken::new(format!("{address}: no answer within {}; is it {kind}?", seconds_text(PATIENCE.as_secs_f64())))
+        }
+        _ => Broken::new(format!("{address}: {error}")),
+    }
+}
+
+/// As [`conversation_error`], where the store ended the conversation in place of an answer.
+fn closed_error(address: SocketAddr, kind: &str) -> Broken {
+    Broken::new(format!("{address}: the server closed the connection instead of an answer; is it {kind}?"))
 }
 
 /// A store that cannot be spoken with, and why.

@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
 
 use corelode_net::body::{Durability, GetReply, GetRequest, PutRequest, ReadLevel, ScanPage, Value};
 use corelode_net::handshake::{ClientConfig, Credentials, Features, Secret, VersionRange};
@@ -27,11 +26,12 @@ use connection::Connection;
 use map::Map;
 use scan::{Next, Scan};
 
-use super::{Answer, Broken, Outcome, Request, Session, Store, Ticket};
+use super::{Answer, Broken, Outcome, PATIENCE, Request, Session, Store, Ticket, closed_error, conversation_error};
 use crate::report::histogram::Latencies;
 use crate::report::model::{CoreStages, OperationKind, ServerStages, Target};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+/// What we take the store for.
+const KIND: &str = "a Corelode server";
 /// Bits of a request id that are its ticket; above them stands which partition it asks, of a request that goes to all.
 const TICKET_BITS: u32 = 32;
 
@@ -97,6 +97,7 @@ impl Conversation {
         let fail = |error: std::io::Error| Broken::new(format!("{address}: {error}"));
         let socket = TcpStream::connect_timeout(&address, PATIENCE).map_err(fail)?;
         socket.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
+        socket.set_write_timeout(Some(PATIENCE)).map_err(fail)?;
         let mut conversation = Self { address, socket, connection: Connection::new(None, handshake)? };
         while !conversation.connection.is_ready() {
             conversation.exchange()?;
@@ -132,13 +133,13 @@ impl Conversation {
     /// Sends what there is to say, and takes in what comes.
     fn exchange(&mut self) -> Result<(), Broken> {
         let address = self.address;
-        let fail = |error: std::io::Error| Broken::new(format!("{address}: {error}"));
+        let fail = |error: std::io::Error| conversation_error(address, KIND, &error);
         self.socket.write_all(&self.connection.outbound).map_err(fail)?;
         self.connection.outbound.clear();
         let mut bytes = [0; 64 * 1024];
         let length = self.socket.read(&mut bytes).map_err(fail)?;
         if length == 0 {
-            return Err(Broken::new(format!("{address}: the server closed the connection")));
+            return Err(closed_error(address, KIND));
         }
         self.connection.reader.push(&bytes[..length]);
         Ok(())

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
-use super::{Answer, Broken, Outcome, Request, Session, Store, Ticket};
+use super::{Answer, Broken, Outcome, PATIENCE, Request, Session, Store, Ticket, closed_error, conversation_error};
 use crate::report::model::{OperationKind, Target};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+/// What we take the store for.
+const KIND: &str = "a server that speaks RESP, such as Redis or Valkey";
 /// No answer to what is asked here is longer.
 const REPLY_SIZE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Nor nested deeper.
@@ -320,23 +320,25 @@ impl Conversation {
         let fail = |error: std::io::Error| Broken::new(format!("{address}: {error}"));
         let socket = TcpStream::connect_timeout(&address, PATIENCE).map_err(fail)?;
         socket.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
+        socket.set_write_timeout(Some(PATIENCE)).map_err(fail)?;
         Ok(Self { address, socket, inbound: Vec::new() })
     }
 
     fn ask(&mut self, command: &[u8]) -> Result<Reply, Broken> {
         let address = self.address;
-        let fail = |error: std::io::Error| Broken::new(format!("{address}: {error}"));
+        let fail = |error: std::io::Error| conversation_error(address, KIND, &error);
+        let name = |broken: Broken| Broken { reason: format!("{address}: {}", broken.reason), ..broken };
         self.socket.write_all(command).map_err(fail)?;
         let mut bytes = [0; 16 * 1024];
         loop {
-            if !self.inbound.is_empty() && measure(&self.inbound, 0)?.is_some() {
-                let (reply, length) = parse(&self.inbound)?;
+            if !self.inbound.is_empty() && measure(&self.inbound, 0).map_err(name)?.is_some() {
+                let (reply, length) = parse(&self.inbound).map_err(name)?;
                 self.inbound.drain(..length);
                 return Ok(reply);
             }
             let length = self.socket.read(&mut bytes).map_err(fail)?;
             if length == 0 {
-                return Err(Broken::new(format!("{address}: the server closed the connection")));
+                return Err(closed_error(address, KIND));
             }
             self.inbound.extend_from_slice(&bytes[..length]);
         }
