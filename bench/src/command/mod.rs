@@ -6,6 +6,7 @@ mod diff;
 mod figures;
 mod outputs;
 mod progress;
+mod redaction;
 mod run;
 mod show;
 mod sweep;
