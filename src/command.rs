@@ -58,7 +58,7 @@ pub(crate) enum Command {
     Status(status::Arguments),
     Hdr(hdr::Arguments),
     /// Make loads on this or another store, and report latencies that one can trust
-    #[command(subcommand)]
+    #[command(subcommand, after_help = corelode_bench::command::EXIT_CODES_HELP)]
     Bench(corelode_bench::command::Command),
 }
 

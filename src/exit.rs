@@ -18,13 +18,15 @@ pub(crate) enum Exit {
     Refused = 4,
     /// A write was sent and no answer came: it may have happened or not.
     OutcomeUnknown = 5,
+    /// The user ended a load early. As shells say it of SIGINT.
+    Interrupted = 130,
 }
 
 /// The end of the top-level help.
 pub(crate) const EXIT_CODES_HELP: &str = "\
 Exit codes: 0 done, 1 no such key, 2 usage, 3 no server reached or no answer in
 time (nothing was written), 4 refused, 5 outcome unknown (a write was sent and
-no answer came).";
+no answer came), 130 a load was interrupted.";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -39,6 +41,7 @@ impl From<corelode_bench::command::Exit> for Exit {
             corelode_bench::command::Exit::Usage => Self::Usage,
             corelode_bench::command::Exit::Unreachable => Self::Unreachable,
             corelode_bench::command::Exit::Refused => Self::Refused,
+            corelode_bench::command::Exit::Interrupted => Self::Interrupted,
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use corelode_bench::command::Command;
+use corelode_bench::command::{Command, EXIT_CODES_HELP};
 
 /// A load generator for key-value stores, and latency reports that people can trust
 #[derive(Debug, Parser)]
-#[command(name = "corelode-bench", version, arg_required_else_help = true)]
+#[command(name = "corelode-bench", version, after_help = EXIT_CODES_HELP, arg_required_else_help = true)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,

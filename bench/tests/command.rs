@@ -5,7 +5,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 /// The program with these words.
 fn bench(words: &[&str]) -> Command {
@@ -268,5 +271,55 @@ fn a_server_that_is_of_another_kind_is_not_said_to_be_unavailable() {
         assert!(stderr(&output).contains(&format!("{address}: ")), "{}", stderr(&output));
         assert!(stderr(&output).contains(words) && stderr(&output).contains(hint), "{}", stderr(&output));
         assert!(!stderr(&output).contains("os error"), "{}", stderr(&output));
+    }
+}
+
+/// `compare` with a store that it starts: a script that never listens, so that the command waits for it. Answers both processes once the script runs.
+fn compare_with_script(folder: &Folder, script: &str) -> (Child, Pid) {
+    // Nobody listens there any more.
+    let address = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let (path, told) = (folder.path("script"), folder.path("pid"));
+    let _ = std::fs::remove_file(&told);
+    std::fs::write(
+        &path,
+        format!("{script}\necho $$ > {told}.new && mv {told}.new {told}\nwhile :; do sleep 0.05; done\n"),
+    )
+    .unwrap();
+    let stores = [format!("a=redis://{address}"), format!("b={}", resp_server(plain))];
+    let mut command = bench(&["compare", "--store", &stores[0], "--store", &stores[1], "--start"]);
+    let compare = command.arg(format!("a=sh {path}")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pid = wait_for("the script runs", || std::fs::read_to_string(&told).ok()?.trim().parse().ok());
+    (compare, Pid::from_raw(pid).unwrap())
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        match look() {
+            Some(found) => return found,
+            None => assert!(began.elapsed() < Duration::from_secs(25), "{what}: not within 25 s"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Else they go on, hold their ports and data, and take the processor from what is measured next.
+#[test]
+fn stores_that_were_started_end_with_the_command_however_it_ends() {
+    const STUBBORN: &str = "trap '' INT TERM HUP";
+    let folder = Folder::new("children");
+    for (script, signals, code) in [
+        ("", &[Signal::INT][..], Some(130)),
+        // Whoever asks twice does not wait until a store that does not end by itself is killed.
+        (STUBBORN, &[Signal::INT, Signal::TERM], Some(130)),
+        (STUBBORN, &[Signal::KILL], None),
+    ] {
+        let (mut compare, script) = compare_with_script(&folder, script);
+        for signal in signals {
+            kill_process(Pid::from_child(&compare), *signal).unwrap();
+        }
+        let status = wait_for("the command ends", || compare.try_wait().unwrap());
+        assert_eq!(status.code(), code, "{signals:?}");
+        wait_for("the store is gone", || test_kill_process(script).is_err().then_some(()));
     }
 }

@@ -1,18 +1,18 @@
 //! `compare`: several stores, in turns.
 
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::arguments::{ArrivalArgument, LoadArguments, NativeArguments, Processors, WorkloadArguments, rate};
+use super::children::{Children, EndAtLast};
 use super::figures::table;
 use super::outputs::{self, OutputArguments};
 use super::progress::Progress;
 use super::run::{check_connections, empty_report, exit_of, fill, session};
 use super::target::TargetUrl;
-use super::{Exit, Failure};
+use super::{EXIT_CODES_HELP, Exit, Failure};
 use crate::driver::Store;
 use crate::driver::native::NativeOptions;
 use crate::report::html;
@@ -27,6 +27,7 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 /// Each round measures every store once, in the order of the round before turned round, so that what changes on the
 /// machine meanwhile changes for all of them. Ratios are to the first store.
 #[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES_HELP)]
 pub struct Arguments {
     /// A store, at least twice: NAME=corelode://HOST:PORT or NAME=redis://HOST:PORT, with :PASSWORD@ or USER:PASSWORD@ before the host if it has one
     #[arg(long, value_name = "NAME=URL", required = true, value_parser = named_store)]
@@ -61,7 +62,7 @@ pub struct Arguments {
     output: OutputArguments,
 }
 
-pub(crate) fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<Exit, Failure> {
+pub(crate) fn run(arguments: &Arguments, stop: &AtomicBool, children: &Children) -> Result<Exit, Failure> {
     if arguments.store.len() < 2 {
         return Err(Failure::usage("one store alone has nothing to compare with: give --store twice or more"));
     }
@@ -78,12 +79,10 @@ pub(crate) fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<Exit, Fail
             )));
         }
     }
-    let mut started = start_all(arguments)?;
-    let mut stores = Vec::new();
-    for (name, url) in &arguments.store {
-        let process = started.iter_mut().find(|started| started.name == *name);
-        stores.push(find(url, &native, process)?);
-    }
+    let _end = EndAtLast(children);
+    start_all(arguments, children)?;
+    let stores: Vec<_> =
+        arguments.store.iter().map(|store| find(store, &native, children, stop)).collect::<Result<_, _>>()?;
     let mut sessions = Vec::new();
     let mut reports = Vec::new();
     for ((name, _), store) in arguments.store.iter().zip(&stores) {
@@ -157,23 +156,7 @@ fn finish(arguments: &Arguments, reports: &[Report]) -> Result<Exit, Failure> {
     Ok(exits.fold(Exit::Done, |worst, exit| if exit == Exit::Done { worst } else { exit }))
 }
 
-/// A process that ends with the run.
-struct Started {
-    name: String,
-    child: Child,
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ =
-            rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM);
-        let _ = self.child.wait();
-    }
-}
-
-fn start_all(arguments: &Arguments) -> Result<Vec<Started>, Failure> {
-    let mut started = Vec::new();
+fn start_all(arguments: &Arguments, children: &Children) -> Result<(), Failure> {
     for (name, words) in &arguments.start {
         let Some((_, url)) = arguments.store.iter().find(|(store, _)| store == name) else {
             return Err(Failure::usage(format!("--start {name}=…: there is no --store {name}=URL")));
@@ -189,24 +172,33 @@ fn start_all(arguments: &Arguments) -> Result<Vec<Started>, Failure> {
         }
         let (program, words) =
             words.split_first().ok_or_else(|| Failure::usage(format!("--start {name}: no command")))?;
-        let child = Command::new(program).args(words).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        let child = child.map_err(|error| Failure::usage(format!("{program} cannot be started: {error}")))?;
-        started.push(Started { name: name.clone(), child });
+        let started = children.start(name, program, words);
+        started.map_err(|error| Failure::usage(format!("{program} cannot be started: {error}")))?;
     }
-    Ok(started)
+    Ok(())
 }
 
 /// Finds a store; one that was started may take a while to listen, but must not have ended.
-fn find(url: &TargetUrl, native: &NativeOptions, mut process: Option<&mut Started>) -> Result<Box<dyn Store>, Failure> {
+fn find(
+    (name, url): &(String, TargetUrl),
+    native: &NativeOptions,
+    children: &Children,
+    stop: &AtomicBool,
+) -> Result<Box<dyn Store>, Failure> {
     let began = Instant::now();
     loop {
         let broken = match url.find(native) {
             Ok(store) => return Ok(store),
             Err(broken) => broken,
         };
-        let Some(started) = process.as_mut().filter(|_| !broken.is_refusal) else { return Err(broken.into()) };
-        if let Ok(Some(status)) = started.child.try_wait() {
-            return Err(Failure::usage(format!("what --start {}=… started has ended, {status}", started.name)));
+        if broken.is_refusal || !children.has(name) {
+            return Err(broken.into());
+        }
+        if let Some(status) = children.ended(name) {
+            return Err(Failure::usage(format!("what --start {name}=… started has ended, {status}")));
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Err(Failure::interrupted("interrupted before anything was measured"));
         }
         if began.elapsed() >= START_PATIENCE {
             return Err(broken.into());

@@ -12,7 +12,7 @@ use super::outputs::{self, OutputArguments};
 use super::progress::Progress;
 use super::redaction::without_secrets;
 use super::target::TargetUrl;
-use super::{Exit, Failure};
+use super::{EXIT_CODES_HELP, Exit, Failure};
 use crate::driver::Store;
 use crate::load::{CollectedInterval, LoadOptions};
 use crate::report::hlog::{HlogWriter, Stretch};
@@ -26,6 +26,7 @@ use crate::workload::WorkloadConfig;
 /// Without --rate each client sends as soon as it was answered: that shows what the store can do. With --rate operations
 /// are sent by a schedule, and latency counts from the time that the schedule names: that shows what users would see.
 #[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES_HELP)]
 pub struct Arguments {
     /// The store: corelode://HOST:PORT or redis://HOST:PORT, with :PASSWORD@ or USER:PASSWORD@ before the host if it has one; a local Corelode if none is named
     #[arg(long, env = "CORELODE_STORE", value_name = "URL")]

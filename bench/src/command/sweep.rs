@@ -9,7 +9,7 @@ use super::outputs::{self, OutputArguments};
 use super::progress::Progress;
 use super::run::{check_connections, default_title, empty_report, fill, session};
 use super::target::TargetUrl;
-use super::{Exit, Failure};
+use super::{EXIT_CODES_HELP, Exit, Failure};
 use crate::report::html;
 use crate::report::model::{End, OperationKind, Pace, Repetition, Report};
 use crate::report::summary::{Spread, Summary};
@@ -26,6 +26,7 @@ const KNEE_FACTOR: f64 = 4.0;
 /// until the store no longer keeps up. The knee is the highest rate at which p99 is still at most four times that of the
 /// lowest.
 #[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES_HELP)]
 pub struct Arguments {
     /// The store: corelode://HOST:PORT or redis://HOST:PORT, with :PASSWORD@ or USER:PASSWORD@ before the host if it has one; a local Corelode if none is named
     #[arg(long, env = "CORELODE_STORE", value_name = "URL")]
