@@ -48,14 +48,16 @@ impl Comparison {
         }
     }
 
-    fn new(mean: f64, error: f64, freedom: f64, figures: usize, error_with: impl Fn(f64) -> (f64, f64)) -> Self {
-        let half = error * critical(freedom, figures);
+    /// `error_with` is the standard error with so many repetitions, and its degrees of freedom.
+    fn new(mean: f64, (error, freedom): (f64, f64), look: Look, error_with: impl Fn(f64) -> (f64, f64)) -> Self {
+        let Look { figures, resolution } = look;
+        // Repetitions that agree to the last digit are no surer than that digit. How far it may be wrong is known, and not estimated from them.
+        let half_min = resolution * critical(FREEDOM_OF_THE_KNOWN, figures);
+        let half_of = |(error, freedom): (f64, f64)| (error * critical(freedom, figures)).max(half_min);
+        let half = half_of((error, freedom));
         // With as many repetitions as needed the interval is as wide as the difference.
         let sought = (1.0 + DIFFERENCE_SOUGHT).ln();
-        let tells = |count: &u32| {
-            let (error, freedom) = error_with(f64::from(*count));
-            error * critical(freedom, figures) < sought
-        };
+        let tells = |count: &u32| half_of(error_with(f64::from(*count))) < sought;
         Self {
             ratio: mean.exp(),
             low: (mean - half).exp(),
@@ -65,21 +67,31 @@ impl Comparison {
     }
 }
 
-/// Compares repetitions that ran in turns: `ours[i]` right beside `theirs[i]`. `figures` are looked at together. `None` without two pairs, or with
-/// a figure that is not positive.
+/// Degrees of freedom from which on Student's distribution is the normal one.
+const FREEDOM_OF_THE_KNOWN: f64 = 1e6;
+
+/// How a figure is looked at.
+#[derive(Clone, Copy)]
+struct Look {
+    /// So many figures are looked at together.
+    figures: usize,
+    /// Two values may differ by this share though what they stand for does not.
+    resolution: f64,
+}
+
+/// Compares repetitions that ran in turns: `ours[i]` right beside `theirs[i]`. `figures` are looked at together, and two values may differ by the share
+/// `resolution` for how they are counted alone. `None` without two pairs, or with a figure that is not positive.
 #[must_use]
-pub fn compare_pairs(ours: &[f64], theirs: &[f64], figures: usize) -> Option<Comparison> {
+pub fn compare_pairs(ours: &[f64], theirs: &[f64], figures: usize, resolution: f64) -> Option<Comparison> {
     let logs: Option<Vec<f64>> = ours.iter().zip(theirs).map(|(ours, theirs)| log_of(ours / theirs)).collect();
     let (mean, variance, count) = moments(&logs?)?;
     let error_with = |count: f64| ((variance / count).sqrt(), count - 1.0);
-    let (error, freedom) = error_with(count);
-    Some(Comparison::new(mean, error, freedom, figures, error_with))
+    Some(Comparison::new(mean, error_with(count), Look { figures, resolution }, error_with))
 }
 
-/// Compares repetitions of separate runs. `figures` are looked at together. `None` without two repetitions of each, or with a figure that is
-/// not positive.
+/// Compares repetitions of separate runs, and else as [`compare_pairs`]. `None` without two repetitions of each, or with a figure that is not positive.
 #[must_use]
-pub fn compare_runs(ours: &[f64], theirs: &[f64], figures: usize) -> Option<Comparison> {
+pub fn compare_runs(ours: &[f64], theirs: &[f64], figures: usize, resolution: f64) -> Option<Comparison> {
     let logs = |values: &[f64]| values.iter().map(|value| log_of(*value)).collect::<Option<Vec<_>>>();
     let (our_mean, our_variance, our_count) = moments(&logs(ours)?)?;
     let (their_mean, their_variance, their_count) = moments(&logs(theirs)?)?;
@@ -91,8 +103,8 @@ pub fn compare_runs(ours: &[f64], theirs: &[f64], figures: usize) -> Option<Comp
         // Equal repetitions have no spread to speak of.
         (sum.sqrt(), if freedom.is_finite() { freedom } else { our_count + their_count - 2.0 })
     };
-    let (error, freedom) = welch(our_count, their_count);
-    Some(Comparison::new(our_mean - their_mean, error, freedom, figures, |count| welch(count, count)))
+    let look = Look { figures, resolution };
+    Some(Comparison::new(our_mean - their_mean, welch(our_count, their_count), look, |count| welch(count, count)))
 }
 
 fn log_of(value: f64) -> Option<f64> {
@@ -145,7 +157,7 @@ mod tests {
         for _ in 0..2_000 {
             let (ours, theirs) = (repetitions(&mut random, 1e5, 0.03, 5), repetitions(&mut random, 1e5, 0.03, 5));
             for (count, compare) in different.iter_mut().zip([compare_runs, compare_pairs]) {
-                let comparison = compare(&ours, &theirs, 1).expect("enough of them");
+                let comparison = compare(&ours, &theirs, 1, 0.0).expect("enough of them");
                 *count += usize::from(comparison.verdict() != Verdict::NoDifference);
             }
         }
@@ -156,11 +168,12 @@ mod tests {
     fn a_difference_is_found_with_the_repetitions_that_were_said_to_be_needed() {
         let mut random = StdRng::seed_from_u64(2);
         let quiet =
-            compare_runs(&repetitions(&mut random, 1.05e5, 0.01, 5), &repetitions(&mut random, 1e5, 0.01, 5), 1);
+            compare_runs(&repetitions(&mut random, 1.05e5, 0.01, 5), &repetitions(&mut random, 1e5, 0.01, 5), 1, 0.0);
         let quiet = quiet.expect("enough of them");
         assert_eq!(quiet.verdict(), Verdict::More, "{quiet:?}");
         assert!((quiet.ratio - 1.05).abs() < 0.02 && quiet.low < quiet.ratio && quiet.ratio < quiet.high);
-        let noisy = compare_runs(&repetitions(&mut random, 1e5, 0.1, 5), &repetitions(&mut random, 1e5, 0.1, 5), 1);
+        let noisy =
+            compare_runs(&repetitions(&mut random, 1e5, 0.1, 5), &repetitions(&mut random, 1e5, 0.1, 5), 1, 0.0);
         let needed = noisy.expect("enough of them").repetitions_needed.expect("some hundred are enough");
         assert!((10..=300).contains(&needed), "{needed}");
         let found = (0..100).filter(|_| {
@@ -168,7 +181,7 @@ mod tests {
                 repetitions(&mut random, 1.05e5, 0.1, 2 * needed as usize),
                 repetitions(&mut random, 1e5, 0.1, 2 * needed as usize),
             );
-            compare_runs(&ours, &theirs, 1).expect("enough of them").verdict() == Verdict::More
+            compare_runs(&ours, &theirs, 1, 0.0).expect("enough of them").verdict() == Verdict::More
         });
         assert!(found.count() >= 50, "twice what half of the time is enough");
     }
@@ -179,16 +192,30 @@ mod tests {
         let theirs: Vec<f64> = drift.iter().map(|drift| drift * 1e5).collect();
         let ours: Vec<f64> =
             theirs.iter().zip([1.05, 1.06, 1.05, 1.04, 1.05]).map(|(value, gain)| value * gain).collect();
-        let pairs = compare_pairs(&ours, &theirs, 1).expect("enough of them");
+        let pairs = compare_pairs(&ours, &theirs, 1, 0.0).expect("enough of them");
         assert_eq!(pairs.verdict(), Verdict::More);
-        assert_eq!(compare_runs(&ours, &theirs, 1).expect("enough of them").verdict(), Verdict::NoDifference);
+        assert_eq!(compare_runs(&ours, &theirs, 1, 0.0).expect("enough of them").verdict(), Verdict::NoDifference);
+    }
+
+    /// A server with a timer answers in the same bucket of the histogram each time, and in the next one if it is slower by next to nothing.
+    #[test]
+    fn values_that_agree_to_the_last_digit_are_no_surer_than_that() {
+        for compare in [compare_runs, compare_pairs] {
+            let verdict = |ours: f64, resolution| {
+                compare(&[ours; 5], &[100_000.0; 5], 5, resolution).expect("enough of them").verdict()
+            };
+            assert_eq!(verdict(100_064.0, 0.0), Verdict::More, "which nobody can know");
+            assert_eq!(verdict(100_064.0, 0.000_64), Verdict::NoDifference);
+            assert_eq!(verdict(99_936.0, 0.000_64), Verdict::NoDifference);
+            assert_eq!((verdict(101_000.0, 0.000_64), verdict(99_000.0, 0.000_64)), (Verdict::More, Verdict::Less));
+        }
     }
 
     #[test]
     fn too_few_or_nothing_compare_to_nothing() {
-        assert_eq!(compare_pairs(&[1.0], &[1.0], 1), None);
-        assert_eq!(compare_runs(&[1.0, 2.0], &[0.0, 1.0], 1), None);
-        let same = compare_runs(&[5.0, 5.0, 5.0], &[5.0, 5.0, 5.0], 3).expect("enough of them");
+        assert_eq!(compare_pairs(&[1.0], &[1.0], 1, 0.0), None);
+        assert_eq!(compare_runs(&[1.0, 2.0], &[0.0, 1.0], 1, 0.0), None);
+        let same = compare_runs(&[5.0, 5.0, 5.0], &[5.0, 5.0, 5.0], 3, 0.0).expect("enough of them");
         assert_eq!((same.ratio, same.verdict()), (1.0, Verdict::NoDifference));
     }
 }

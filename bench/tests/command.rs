@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -91,7 +92,7 @@ impl Drop for Folder {
     }
 }
 
-const SHORT: [&str; 9] = ["--keys", "100", "--warm-up", "0", "--seconds", "0.2", "--repetitions", "1", "--clients=2"];
+const SHORT: [&str; 7] = ["--keys", "100", "--warm-up=0", "--seconds", "0.2", "--repetitions=1", "--clients=2"];
 
 #[test]
 fn times_and_lengths_that_cannot_be_are_refused_in_a_sentence() {
@@ -226,7 +227,9 @@ fn a_sweep_of_a_store_that_answers_nothing_has_no_rates() {
     assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains("LOADING"));
     let output = bench(&["sweep", "--store", &url, "--workload", "C", "--rates", "500"]).args(SHORT).output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stdout).contains("warning: at 500: "));
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(shown.contains("warning: at 500: ") && !shown.contains(" 0 ns"), "{shown}");
 }
 
 /// Else a store that refuses half of what it is asked is the quicker one.
@@ -322,4 +325,92 @@ fn stores_that_were_started_end_with_the_command_however_it_ends() {
         assert_eq!(status.code(), code, "{signals:?}");
         wait_for("the store is gone", || test_kill_process(script).is_err().then_some(()));
     }
+}
+
+/// A script that goes on with the figures of a store that did nothing does not look into them.
+#[test]
+fn a_load_of_which_nothing_was_done_does_not_end_well() {
+    let refusing = resp_server(|words| if words[0] == b"GET" { b"-LOADING\r\n" } else { plain(words) });
+    let silent = resp_server(|words| if words[0] == b"GET" { b"" } else { plain(words) });
+    let well = resp_server(plain);
+    for (url, words, code, complaint) in [
+        (&refusing, ["--rate", "500"], 4, "repetition 1: not one operation was done: "),
+        (&silent, ["--depth", "2"], 3, "repetition 1: not one operation was answered"),
+        (&well, ["--rate", "0.001"], 2, "no operation was due in the time: give more --seconds or a higher --rate"),
+    ] {
+        let folder = Folder::new("nothing");
+        let mut command = bench(&["run", "--store", url, "--workload", "C", "--out", &folder.path("a")]);
+        let short = ["--keys", "100", "--warm-up", "0.1", "--seconds", "0.2", "--repetitions=1", "--clients=2"];
+        let output = command.args(short).args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        assert!(stderr(&output).contains(complaint), "{}", stderr(&output));
+        assert!(PathBuf::from(folder.path("a.json")).exists(), "what there is, is reported");
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(shown.contains("p99         -\n") && !shown.contains("0 ns"), "{shown}");
+    }
+    let help = bench(&["run", "--help"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&help.stdout).contains("Exit codes: 0 measured as asked"));
+}
+
+#[test]
+fn a_load_that_was_interrupted_reports_what_it_has_and_says_so() {
+    let (count, folder) = (std::sync::Arc::new(AtomicU64::new(0)), Folder::new("interrupted"));
+    let counted = std::sync::Arc::clone(&count);
+    let url = resp_server(move |words| {
+        counted.fetch_add(u64::from(words[0] == b"GET"), Ordering::Relaxed);
+        plain(words)
+    });
+    let mut command = bench(&["run", "--store", &url, "--out", &folder.path("a"), "--keys", "100", "--seconds", "600"]);
+    let load = command.args(["--warm-up", "0"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for("the load measures", || (count.load(Ordering::Relaxed) > 200).then_some(()));
+    kill_process(Pid::from_child(&load), Signal::INT).unwrap();
+    let output = load.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert!(stderr(&output).contains("interrupted: 0 of 5 repetitions are whole"), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("interrupted by the user"));
+    assert!(PathBuf::from(folder.path("a.json")).exists());
+}
+
+/// Two stores in turns, or rates that rise, take longest of all.
+#[test]
+fn an_output_that_fails_keeps_no_other_of_a_comparison_or_a_sweep() {
+    let folder = Folder::new("several");
+    let url = resp_server(plain);
+    let stores = [format!("one={url}"), format!("other={url}")];
+    let (out, html) = (folder.path("c"), folder.path("s.html"));
+    for blocked in ["c-one.json", "s.html"] {
+        std::fs::create_dir(folder.path(blocked)).unwrap();
+    }
+    let compared =
+        bench(&["compare", "--store", &stores[0], "--store", &stores[1], "--out", &out]).args(SHORT).output().unwrap();
+    assert_eq!(compared.status.code(), Some(2), "{}", stderr(&compared));
+    assert!(stderr(&compared).contains("c-one.json"), "{}", stderr(&compared));
+    assert!(["c-other.json", "c.html"].iter().all(|name| PathBuf::from(folder.path(name)).is_file()));
+    let swept = bench(&["sweep", "--store", &url, "--rates", "100", "--out", &folder.path("s")]);
+    let swept = { swept }.args(SHORT).output().unwrap();
+    assert_eq!(swept.status.code(), Some(2), "{}", stderr(&swept));
+    assert!(stderr(&swept).contains(&html), "{}", stderr(&swept));
+    assert!(PathBuf::from(folder.path("s-100.json")).is_file());
+}
+
+/// A store that goes away between two repetitions leaves those before it.
+#[test]
+fn a_store_that_cannot_be_reached_again_leaves_what_was_measured() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        // One conversation, and the two clients of one repetition; then it is gone for whoever comes.
+        for _ in 0..3 {
+            let socket = listener.accept().unwrap().0;
+            std::thread::spawn(move || serve(socket, &plain));
+        }
+    });
+    let folder = Folder::new("gone");
+    let words = ["run", "--store", &url, "--no-fill", "--out", &folder.path("a")];
+    let short = ["--warm-up=0", "--seconds", "0.2", "--repetitions=2", "--clients=2"];
+    let output = bench(&words).args(short).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("refused"), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 × 0.2 s"));
+    assert!(PathBuf::from(folder.path("a.json")).exists());
 }

@@ -4,12 +4,14 @@ mod sample;
 
 use std::collections::BTreeMap;
 
+use corelode_bench::report::comparison::{FIGURES, between, interval_text, verdict_text};
 use corelode_bench::report::histogram::Latencies;
 use corelode_bench::report::model::{
     CoreStages, End, GeneratorCheck, Interval, Measured, OperationKind, Pace, Repetition, Report, ServerStages,
 };
 use corelode_bench::report::words::OPERATION_KINDS;
 use corelode_bench::report::{html, terminal};
+use corelode_bench::statistics::Verdict;
 
 /// Times whose quantiles are known: 9,999 of `typical`, and one of `longest`, nanoseconds.
 fn times(typical: u64, longest: u64) -> Latencies {
@@ -52,8 +54,9 @@ fn a_summary_for_the_terminal() {
     let mut third = repetition(120_000);
     third.end = End::Lost("connection reset".into());
     third.generator.warning = Some("the busiest thread worked 97 % of its time".into());
-    third.operations.entry(OperationKind::Read).or_default().absent = 7;
-    let open = terminal::summary(&report(sample::OPEN.pace, vec![repetition(100_000), repetition(110_000), third]));
+    let mut second = repetition(110_000);
+    second.operations.entry(OperationKind::Read).or_default().absent = 7;
+    let open = terminal::summary(&report(sample::OPEN.pace, vec![repetition(100_000), second, third]));
     assert_eq!(open, include_str!("golden/open.txt"), "\n{open}");
 
     let closed = terminal::summary(&report(Pace::Closed, vec![repetition(100_000)]));
@@ -188,7 +191,11 @@ fn reports_with_little_in_them_are_shown_too() {
     ];
     for report in &reports {
         assert_sound(&html::render(std::slice::from_ref(report)));
-        assert!(terminal::summary(report).contains("throughput"));
+        let shown = terminal::summary(report);
+        assert!(shown.contains("throughput"));
+        // Nothing was not answered at once, and is no multiple of anything.
+        assert!(!shown.contains(" 0 ns") && !shown.contains("inf") && !shown.contains("NaN"), "{shown}");
+        assert!(!html::render(std::slice::from_ref(report)).contains(">0 ns<"));
         let is_empty = report.repetitions.is_empty();
         assert_eq!(html::render(std::slice::from_ref(report)).contains("Nothing was measured"), is_empty);
         assert_eq!(terminal::summary(report).contains("nothing was measured"), is_empty);
@@ -204,4 +211,77 @@ fn a_report_is_read_back_from_json() {
     let read: Report = serde_json::from_str(&text).expect("decodes");
     // Not `assert_eq`: it would print each bucket of each histogram.
     assert!(read == report, "what was read differs from what was written");
+}
+
+/// Repetitions whose times do not vary at all.
+fn steady(nanoseconds: u64, count: u64) -> Vec<Repetition> {
+    let mut latency = Latencies::default();
+    latency.record_n(nanoseconds, count);
+    let read = Measured { latency: latency.clone(), service: latency, ..Measured::default() };
+    let operations = BTreeMap::from([(OperationKind::Read, read)]);
+    vec![Repetition { operations, ..repetition(1) }; 5]
+}
+
+/// A histogram cannot tell times apart that are closer than a thousandth, nor a count what lies between two of them.
+#[test]
+fn neighbours_in_a_histogram_are_no_difference() {
+    let one = report(Pace::Closed, steady(100_000, 10_000));
+    let resolution = Latencies::default().resolution_at(100_000);
+    assert!((0.0004..0.001).contains(&resolution), "{resolution}");
+    let next = report(Pace::Closed, steady(100_000 + (100_000.0 * resolution) as u64, 9_999));
+    let found = between(&one, &next);
+    let is_same = |name: &str| found.figures.iter().any(|figure| figure.name == name && figure.first == figure.second);
+    assert!(!is_same("p99") && !is_same("requests a second"), "{found:?}");
+    for figure in &found.figures {
+        assert_eq!(figure.comparison.expect("enough of them").verdict(), Verdict::NoDifference, "{figure:?}");
+    }
+    let slower = report(Pace::Closed, steady(101_000, 9_900));
+    for figure in &between(&one, &slower).figures {
+        assert_ne!(figure.comparison.expect("enough of them").verdict(), Verdict::NoDifference, "{figure:?}");
+    }
+}
+
+/// What the page says of two reports is what the terminal says.
+#[test]
+fn a_page_has_the_verdicts_of_the_one_comparison() {
+    let values = |values: [u64; 4]| report(Pace::Closed, values.map(repetition).to_vec());
+    let (first, second) = (values([100_000, 130_000, 80_000, 110_000]), values([120_000, 156_000, 96_000, 132_000]));
+    let turns = |report: &Report| Report { turns: "a run".to_owned(), ..report.clone() };
+    // By turns, what changed for both alike is taken out.
+    for (first, second, is_in_turns) in [(first.clone(), second.clone(), false), (turns(&first), turns(&second), true)]
+    {
+        let found = between(&first, &second);
+        assert_eq!((found.is_in_turns, found.repetitions), (is_in_turns, 4));
+        assert_eq!(found.figures.map(|figure| figure.name), FIGURES);
+        let page = html::render(&[first, second]);
+        for figure in &found.figures {
+            let comparison = figure.comparison.expect("enough of them");
+            let is_latency = figure.name.starts_with('p');
+            assert!(!is_latency || (comparison.verdict() == Verdict::More) == is_in_turns, "{figure:?}");
+            let (words, interval) = (verdict_text(comparison.verdict(), figure.is_rate), interval_text(comparison));
+            assert!(page.contains(&format!("<small>{words}</small><small>{interval}</small>")), "{figure:?}");
+        }
+    }
+}
+
+/// It took less time than the others, and ended in a way that they did not.
+#[test]
+fn a_repetition_that_was_cut_short_is_in_no_figure_beside_whole_ones() {
+    let cut = |end: End| Repetition { end, seconds: 0.1, ..repetition(900_000) };
+    let whole = [repetition(100_000), repetition(110_000)];
+    let with_cut = report(Pace::Closed, [&whole[..], &[cut(End::Interrupted)]].concat());
+    let shown = terminal::summary(&with_cut);
+    assert!(shown.contains("2 × 2 s after 5 s of warm-up, and 1 cut short, which no figure has"), "{shown}");
+    assert!(shown.contains("median of 2") && !shown.contains("900 µs"), "{shown}");
+    assert!(html::render(std::slice::from_ref(&with_cut)).contains("3 (cut short)"));
+    let alone = report(Pace::Closed, vec![cut(End::Lost("gone".into()))]);
+    assert!(terminal::summary(&alone).contains("900 µs"), "better than nothing");
+    assert!(between(&alone, &with_cut).figures.iter().all(|figure| figure.comparison.is_none()));
+    // The second round is missing on one side, and the third on the other.
+    let round = |repetitions: Vec<Repetition>| Report { turns: "run".into(), ..report(Pace::Closed, repetitions) };
+    let one = round(vec![repetition(100_000), cut(End::Interrupted), repetition(120_000), repetition(110_000)]);
+    let other = round(vec![repetition(100_000), repetition(100_000), cut(End::Interrupted), repetition(110_000)]);
+    let found = between(&one, &other);
+    assert_eq!(found.repetitions, 2);
+    assert!(found.figures.iter().all(|figure| figure.first == figure.second), "{found:?}");
 }

@@ -204,7 +204,7 @@ fn an_interrupted_run_reports_what_it_has() {
     // The fill reads nothing.
     harness.wait_until_counted("gets_total", 500);
     let output = interrupt(load);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
     let shown = text(&output.stdout);
     assert!(shown.contains("throughput") && shown.contains("interrupted by the user"), "{shown}");
     let report = read_report(&harness.out("interrupted"));
@@ -234,7 +234,7 @@ fn a_run_that_is_interrupted_while_keys_are_written_says_that_nothing_was_measur
     let load = spawn(&mut load);
     harness.wait_until_counted("puts_total", 500);
     let output = interrupt(load);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("nothing was measured"), "{}", text(&output.stdout));
     harness.server.terminate();
 }

@@ -10,14 +10,13 @@ use super::children::{Children, EndAtLast};
 use super::figures::table;
 use super::outputs::{self, OutputArguments};
 use super::progress::Progress;
-use super::run::{check_connections, empty_report, exit_of, fill, session};
+use super::run::{self, check_connections, empty_report, fill, session};
 use super::target::TargetUrl;
 use super::{EXIT_CODES_HELP, Exit, Failure};
 use crate::driver::Store;
 use crate::driver::native::NativeOptions;
 use crate::report::html;
 use crate::report::model::{End, Pace, Report};
-use crate::statistics::compare_pairs;
 
 /// How long a store that was started may take until it answers.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -83,12 +82,15 @@ pub(crate) fn run(arguments: &Arguments, stop: &AtomicBool, children: &Children)
     start_all(arguments, children)?;
     let stores: Vec<_> =
         arguments.store.iter().map(|store| find(store, &native, children, stop)).collect::<Result<_, _>>()?;
+    // Whoever compares these reports later is to know that they belong together.
+    let turns = format!("{:016x}", getrandom::u64().map_err(Failure::usage)?);
     let mut sessions = Vec::new();
     let mut reports = Vec::new();
     for ((name, _), store) in arguments.store.iter().zip(&stores) {
         let session = session(&**store, &arguments.workload)?;
         check_connections(&**store, options.clients)?;
         let mut report = empty_report(name.clone(), &**store, &session, &options);
+        report.turns.clone_from(&turns);
         if arguments.start.iter().any(|(started, _)| started == name)
             && let Some(processors) = &arguments.pin_stores
         {
@@ -101,6 +103,7 @@ pub(crate) fn run(arguments: &Arguments, stop: &AtomicBool, children: &Children)
         sessions.push(session);
         reports.push(report);
     }
+    let mut broken = None;
     'rounds: for round in 0..arguments.load.repetitions.get() {
         let mut order: Vec<usize> = (0..sessions.len()).collect();
         if round % 2 == 1 {
@@ -111,20 +114,33 @@ pub(crate) fn run(arguments: &Arguments, stop: &AtomicBool, children: &Children)
                 break 'rounds;
             }
             let mut progress = Progress::begin(format!("round {}, {}", round + 1, arguments.store[number].0));
-            let measured = sessions[number].repeat(&options, round, stop, &mut |interval| progress.show(interval))?;
+            let measured = sessions[number].repeat(&options, round, stop, &mut |interval| progress.show(interval));
             drop(progress);
-            let is_lost = matches!(measured.end, End::Lost(_));
-            reports[number].repetitions.push(measured);
-            if is_lost {
+            match measured {
+                Ok(measured) => reports[number].repetitions.push(measured),
+                Err(error) => broken = Some(Failure::from(error).of(&arguments.store[number].0)),
+            }
+            let is_lost = reports[number].repetitions.last().is_some_and(|last| matches!(last.end, End::Lost(_)));
+            if is_lost || broken.is_some() {
                 break 'rounds;
             }
         }
     }
-    finish(arguments, &reports)
+    match broken {
+        Some(broken) if reports.iter().all(|report| report.repetitions.is_empty()) => Err(broken),
+        broken => finish(arguments, &reports, broken),
+    }
 }
 
-fn finish(arguments: &Arguments, reports: &[Report]) -> Result<Exit, Failure> {
-    reports.iter().try_for_each(outputs::show)?;
+/// Shows and writes all that there is, whatever fails of it.
+fn finish(arguments: &Arguments, reports: &[Report], broken: Option<Failure>) -> Result<Exit, Failure> {
+    // What cannot be had any more is why the others are short, and none of them was interrupted.
+    let verdict =
+        |report| run::verdict(report, arguments.load.repetitions).map_err(|failure| failure.of(&report.title));
+    let lost = reports.iter().map(verdict).filter(|verdict| verdict.is_err());
+    let worst = lost.min_by_key(|verdict| verdict.as_ref().err().map(|failure| failure.exit == Exit::Interrupted));
+    let mut outcomes = vec![broken.map_or(worst.unwrap_or(Ok(())), Err)];
+    outcomes.extend(reports.iter().map(outputs::show));
     for other in &reports[1..] {
         let (first, second) = (&reports[0], other);
         let head = format!(
@@ -136,24 +152,13 @@ fn finish(arguments: &Arguments, reports: &[Report]) -> Result<Exit, Failure> {
             second.target.server,
             second.target.durability
         );
-        outputs::print(&(head + &table(second, first, compare_pairs)))?;
+        outcomes.push(outputs::print(&(head + &table(first, second))));
     }
-    let mut written = Vec::new();
     for report in reports {
-        if let Some(path) = arguments.output.path(&format!("-{}.json", report.title)) {
-            outputs::write_file(&path, &outputs::json(report))?;
-            written.push(path);
-        }
+        outcomes.extend(arguments.output.write(&format!("-{}.json", report.title), || outputs::json(report)));
     }
-    if let Some(path) = arguments.output.path(".html") {
-        outputs::write_file(&path, &html::render(reports))?;
-        written.push(path);
-    }
-    for path in written {
-        eprintln!("written: {}", path.display());
-    }
-    let exits = reports.iter().map(exit_of);
-    Ok(exits.fold(Exit::Done, |worst, exit| if exit == Exit::Done { worst } else { exit }))
+    outcomes.extend(arguments.output.write(".html", || html::render(reports)));
+    outputs::end(outcomes)
 }
 
 fn start_all(arguments: &Arguments, children: &Children) -> Result<(), Failure> {

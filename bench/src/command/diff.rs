@@ -11,12 +11,11 @@ use crate::report::model::Report;
 use crate::report::summary::Summary;
 use crate::report::terminal;
 use crate::report::words::{operation_name, plural};
-use crate::statistics::compare_runs;
 
 /// Compare two saved reports: ratios of the second to the first, with confidence intervals
 ///
 /// Two runs at different times differ by what else the machine did, too. Where that matters, run both in turns with
-/// `compare`.
+/// `compare`; its reports are compared round by round.
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// The report to compare with
@@ -40,7 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         }
     }
     text.push('\n');
-    text.push_str(&table(&second, &first, compare_runs));
+    text.push_str(&table(&first, &second));
     outputs::print(&text)?;
     Ok(Exit::Done)
 }

@@ -62,13 +62,23 @@ nothing, 4 the store refuses, or failed all operations, 130 interrupted. What wa
 measured until then is reported all the same.";
 
 /// Why a command did not do what was asked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     exit: Exit,
     message: String,
 }
 
 impl Failure {
+    /// This and another one; the first says how the command ends.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { message: format!("{}; {}", self.message, other.message), ..self }
+    }
+
+    /// This failure, of something that has a name among others.
+    pub(crate) fn of(self, name: &str) -> Self {
+        Self { message: format!("{name}: {}", self.message), ..self }
+    }
+
     pub(crate) fn usage(message: impl ToString) -> Self {
         Self { exit: Exit::Usage, message: message.to_string() }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::Failure;
+use super::{Exit, Failure};
 use crate::report::model::{REPORT_VERSION, Report};
 use crate::report::{hgrm, html, terminal};
 
@@ -30,6 +30,12 @@ impl OutputArguments {
         path.push(suffix);
         Some(path.into())
     }
+
+    /// Writes one form, if any are asked for, and says so.
+    pub(crate) fn write(&self, suffix: &str, text: impl FnOnce() -> String) -> Option<Result<(), Failure>> {
+        let path = self.path(suffix)?;
+        Some(tell_written(write_file(&path, &text()).map(|()| path)))
+    }
 }
 
 /// Writes all forms of a report but the interval log, which is written as the load goes. Answers what became of each.
@@ -52,6 +58,12 @@ pub(crate) fn write_all(arguments: &OutputArguments, report: &Report) -> Vec<Res
 /// Says which file was written.
 pub(crate) fn tell_written(written: Result<PathBuf, Failure>) -> Result<(), Failure> {
     written.map(|path| eprintln!("written: {}", path.display()))
+}
+
+/// How a command ends of which several things may have failed: what was measured cannot be had again, so that none of them keeps it from the others.
+/// The first one says how it ends.
+pub(crate) fn end(outcomes: impl IntoIterator<Item = Result<(), Failure>>) -> Result<Exit, Failure> {
+    outcomes.into_iter().filter_map(Result::err).reduce(Failure::and).map_or(Ok(Exit::Done), Err)
 }
 
 /// The report as its JSON.

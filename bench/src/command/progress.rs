@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use crate::load::CollectedInterval;
-use crate::report::words::{nanoseconds_text, rate_text};
+use crate::report::words::{NO_FIGURE, nanoseconds_text, rate_text_or_none};
 
 /// A line on standard error that is written again and again, if that is a terminal.
 pub(crate) struct Progress {
@@ -20,14 +20,15 @@ impl Progress {
 
     pub(crate) fn show(&mut self, interval: &CollectedInterval<'_>) {
         let summary = interval.summary;
-        let rate = summary.count as f64 / summary.seconds;
+        let rate = (summary.seconds > 0.0).then(|| summary.count as f64 / summary.seconds);
+        let time = |time| if summary.count > 0 { nanoseconds_text(time) } else { NO_FIGURE.to_owned() };
         self.line(&format!(
-            ": {:.0} s, {}, p50 {}, p99 {}, max {}, {} errors",
+            ": {:.0} s, {}/s, p50 {}, p99 {}, max {}, {} errors",
             summary.start + summary.seconds,
-            rate_text(rate),
-            nanoseconds_text(summary.p50),
-            nanoseconds_text(summary.p99),
-            nanoseconds_text(summary.max),
+            rate_text_or_none(rate),
+            time(summary.p50),
+            time(summary.p99),
+            time(summary.max),
             summary.errors
         ));
     }

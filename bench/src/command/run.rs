@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::BufWriter;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +18,8 @@ use crate::driver::Store;
 use crate::load::{CollectedInterval, LoadOptions};
 use crate::report::hlog::{HlogWriter, Stretch};
 use crate::report::machine::{this_build, this_machine};
-use crate::report::model::{End, Pace, REPORT_VERSION, Report};
+use crate::report::model::{End, Measured, OperationKind, Pace, REPORT_VERSION, Repetition, Report};
+use crate::report::words::{end_text, remarks_text};
 use crate::session::{Session, described_load};
 use crate::workload::WorkloadConfig;
 
@@ -78,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &Atomi
         }
         None => None,
     };
-    let mut log_failure = None;
+    let (mut log_failure, mut broken) = (None, None);
     for repetition in 0..arguments.load.repetitions.get() {
         if stop.load(Ordering::Relaxed) {
             break;
@@ -92,13 +94,18 @@ pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &Atomi
             {
                 log_failure.get_or_insert(error);
             }
-        })?;
+        });
         drop(progress);
-        let is_lost = matches!(measured.end, End::Lost(_));
-        report.repetitions.push(measured);
-        if is_lost {
+        match measured {
+            Ok(measured) => report.repetitions.push(measured),
+            Err(error) => broken = Some(Failure::from(error)),
+        }
+        if broken.is_some() || report.repetitions.last().is_some_and(|last| matches!(last.end, End::Lost(_))) {
             break;
         }
+    }
+    if let (Some(broken), []) = (&broken, report.repetitions.as_slice()) {
+        return Err(broken.clone());
     }
     let log = hlog.map(|(writer, path)| {
         let finished = writer.finish().and_then(|mut file| std::io::Write::flush(&mut file));
@@ -107,8 +114,8 @@ pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &Atomi
     // What was measured cannot be had again: an output that fails keeps it from no other one.
     let shown = outputs::show(&report);
     let files = log.into_iter().chain(outputs::write_all(&arguments.output, &report));
-    let failures = files.map(outputs::tell_written).chain([shown]).filter_map(Result::err).collect::<Vec<_>>();
-    failures.into_iter().next().map_or_else(|| Ok(exit_of(&report)), Err)
+    let measured = broken.map_or_else(|| verdict(&report, arguments.load.repetitions), Err);
+    outputs::end([measured, shown].into_iter().chain(files.map(outputs::tell_written)))
 }
 
 /// A session of the workload; its operations are such as the store has.
@@ -180,6 +187,7 @@ pub(crate) fn empty_report(title: String, store: &dyn Store, session: &Session<'
         generator: this_build(),
         machine: this_machine(),
         target: store.target(),
+        turns: String::new(),
         workload: session.described_workload(),
         load: described_load(options),
         repetitions: Vec::new(),
@@ -196,11 +204,48 @@ fn log_interval<W: std::io::Write>(
     interval.latencies.iter().try_for_each(|(kind, latencies)| writer.write(*kind, stretch, latencies))
 }
 
-/// What the exit code says of a report.
-pub(crate) fn exit_of(report: &Report) -> Exit {
-    match report.repetitions.last().map(|repetition| &repetition.end) {
-        Some(End::Lost(_)) => Exit::Unreachable,
-        _ => Exit::Done,
+/// Whether what was asked for was measured. A script that goes on with the figures of a store that did nothing would not look into the report.
+pub(crate) fn verdict(report: &Report, repetitions_asked: NonZeroU32) -> Result<(), Failure> {
+    let repetitions = &report.repetitions;
+    let lost = repetitions.iter().find_map(|repetition| end_text(&repetition.end).filter(|_| is_lost(&repetition.end)));
+    if let Some(reason) = lost {
+        return Err(Failure::unreachable(reason));
+    }
+    (1..).zip(repetitions).try_for_each(|(number, repetition)| check_answers(number, repetition, report.load.pace))?;
+    let is_short = repetitions.len() < repetitions_asked.get() as usize;
+    if is_short || repetitions.iter().any(|repetition| repetition.end == End::Interrupted) {
+        let whole = repetitions.iter().filter(|repetition| repetition.end == End::Complete).count();
+        return Err(Failure::interrupted(format!("interrupted: {whole} of {repetitions_asked} repetitions are whole")));
+    }
+    Ok(())
+}
+
+fn is_lost(end: &End) -> bool {
+    matches!(end, End::Lost(_))
+}
+
+/// Whether anything was done in a repetition that was not cut short.
+fn check_answers(number: u32, repetition: &Repetition, pace: Pace) -> Result<(), Failure> {
+    let answered: u64 = repetition.operations.values().map(|measured| measured.latency.count()).sum();
+    if answered > 0 || repetition.end != End::Complete {
+        return Ok(());
+    }
+    let mut failed = Measured::default();
+    for (_, measured) in repetition.operations.iter().filter(|(kind, _)| **kind != OperationKind::ReadModifyWrite) {
+        failed.unanswered += measured.unanswered;
+        for (reason, count) in &measured.errors {
+            *failed.errors.entry(reason.clone()).or_default() += count;
+        }
+    }
+    let what = remarks_text(&failed).map_or(String::new(), |what| format!(": {what}"));
+    // In a closed loop something is always under way: what was sent in the warm-up, if nothing after it.
+    let was_asked = pace == Pace::Closed || failed.unanswered + repetition.unsent > 0;
+    match (failed.errors.is_empty(), was_asked) {
+        (false, _) => Err(Failure::refused(format!("repetition {number}: not one operation was done{what}"))),
+        (true, false) => Err(Failure::usage(format!(
+            "repetition {number}: nothing was measured, since no operation was due in the time: give more --seconds or a higher --rate"
+        ))),
+        (true, true) => Err(Failure::unreachable(format!("repetition {number}: not one operation was answered{what}"))),
     }
 }
 
@@ -210,7 +255,7 @@ mod tests {
 
     use super::*;
     use crate::driver;
-    use crate::report::model::{OperationKind, Target};
+    use crate::report::model::Target;
 
     /// A store that takes keys of 8 bytes and values of 100.
     struct Narrow;

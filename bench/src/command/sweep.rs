@@ -7,13 +7,13 @@ use clap::Args;
 use super::arguments::{ArrivalArgument, LoadArguments, NativeArguments, WorkloadArguments, rate};
 use super::outputs::{self, OutputArguments};
 use super::progress::Progress;
-use super::run::{check_connections, default_title, empty_report, fill, session};
+use super::run::{check_connections, default_title, empty_report, fill, session, verdict};
 use super::target::TargetUrl;
 use super::{EXIT_CODES_HELP, Exit, Failure};
 use crate::report::html;
 use crate::report::model::{End, OperationKind, Pace, Repetition, Report};
 use crate::report::summary::{Spread, Summary};
-use crate::report::words::{behind_text, end_text, nanoseconds_text, plural, rate_text};
+use crate::report::words::{behind_text, end_text, latency_text, plural, rate_text};
 
 /// A store that answers less than this share of what was asked does not keep up.
 const KEPT_UP_SHARE: f64 = 0.98;
@@ -61,9 +61,11 @@ pub struct Arguments {
 struct Step {
     asked: f64,
     answered: f64,
-    p50: u64,
+    p50: String,
+    /// Nanoseconds.
     p99: u64,
-    p999: u64,
+    p99_text: String,
+    p999: String,
     /// The store did not keep up with it.
     is_late: bool,
 }
@@ -78,31 +80,37 @@ pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &Atomi
         fill(&session, arguments.workload.keys, stop)?;
     }
     let base_title = arguments.output.title.clone().unwrap_or_else(|| default_title(&*store, &session));
-    let measure = |pace: Pace, what: String| -> Result<Report, Failure> {
+    if stop.load(Ordering::Relaxed) {
+        return Err(Failure::interrupted("interrupted before anything was measured"));
+    }
+    // What was measured, and why it is not what was to be.
+    let measure = |pace: Pace, what: String| -> Result<(Report, Option<Failure>), Failure> {
         let options = arguments.load.options(pace, &arguments.workload).map_err(Failure::usage)?;
         let mut report = empty_report(format!("{base_title}, {what}"), &*store, &session, &options);
         for repetition in 0..arguments.load.repetitions.get() {
             let mut progress = Progress::begin(what.clone());
-            let measured = session.repeat(&options, repetition, stop, &mut |interval| progress.show(interval))?;
-            let goes_on = measured.end == End::Complete;
-            report.repetitions.push(measured);
-            if !goes_on {
+            let measured = session.repeat(&options, repetition, stop, &mut |interval| progress.show(interval));
+            drop(progress);
+            match measured {
+                Ok(measured) => report.repetitions.push(measured),
+                Err(broken) => return Ok((report, Some(broken.into()))),
+            }
+            if report.repetitions.last().is_some_and(|last| last.end != End::Complete) || stop.load(Ordering::Relaxed) {
                 break;
             }
         }
-        Ok(report)
+        let failure = verdict(&report, arguments.load.repetitions).err().map(|failure| failure.of(&what));
+        Ok((report, failure))
     };
     let rates = match arguments.rates.as_slice() {
         [] => {
-            let closed = measure(Pace::Closed, "closed loop".to_owned())?;
-            let capacity = step_of(0.0, &closed).answered;
-            outputs::print(&format!("a closed loop answers {}\n", rate_text(capacity)))?;
-            if capacity <= 0.0 {
-                outputs::show(&closed)?;
-                return Err(Failure::refused(
-                    "the store answered nothing without an error, so that there is no rate to begin with",
-                ));
+            let (closed, failure) = measure(Pace::Closed, "closed loop".to_owned())?;
+            if let Some(failure) = failure {
+                let shown = if closed.repetitions.is_empty() { Ok(()) } else { outputs::show(&closed) };
+                return outputs::end([Err(failure.and(Failure::usage("there is no rate to begin with"))), shown]);
             }
+            let capacity = step_of(0.0, &closed).answered;
+            outputs::print(&format!("a closed loop answers {} a second\n", rate_text(capacity)))?;
             let steps = arguments.steps;
             (1..=steps + 1).map(|step| capacity * f64::from(step) / f64::from(steps)).collect()
         }
@@ -115,31 +123,34 @@ pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &Atomi
     };
     let mut reports = Vec::new();
     let mut steps: Vec<Step> = Vec::new();
+    let mut outcomes = Vec::new();
     for rate in rates {
         let pace = Pace::Open { rate, arrival: arguments.arrival.into() };
-        let report = measure(pace, rate_text(rate))?;
-        let is_over =
-            stop.load(Ordering::Relaxed) || report.repetitions.last().is_some_and(|last| last.end != End::Complete);
-        let step = step_of(rate, &report);
-        let keeps_up = !step.is_late;
-        steps.push(step);
-        reports.push(report);
-        if is_over || !keeps_up {
+        let (report, failure) = measure(pace, format!("at {}/s", rate_text(rate)))?;
+        if !report.repetitions.is_empty() {
+            steps.push(step_of(rate, &report));
+            reports.push(report);
+        }
+        let is_over = failure.is_some() || steps.last().is_some_and(|step| step.is_late);
+        outcomes.extend(failure.map(Err));
+        if is_over {
+            break;
+        }
+        if stop.load(Ordering::Relaxed) {
+            outcomes.push(Err(Failure::interrupted("interrupted before the last rate")));
             break;
         }
     }
-    outputs::print(&(table(&steps) + &cautions(&reports)))?;
-    if let Some(path) = arguments.output.path(".html") {
-        outputs::write_file(&path, &html::render(&reports))?;
-        eprintln!("written: {}", path.display());
+    // What was measured cannot be had again: an output that fails keeps it from no other one.
+    if !reports.is_empty() {
+        outcomes.push(outputs::print(&(table(&steps) + &cautions(&reports))));
+        outcomes.extend(arguments.output.write(".html", || html::render(&reports)));
     }
     for report in &reports {
         let Pace::Open { rate, .. } = report.load.pace else { continue };
-        if let Some(path) = arguments.output.path(&format!("-{rate:.0}.json")) {
-            outputs::write_file(&path, &outputs::json(report))?;
-        }
+        outcomes.extend(arguments.output.write(&format!("-{rate:.0}.json"), || outputs::json(report)));
     }
-    Ok(reports.last().map_or(Exit::Done, super::run::exit_of))
+    outputs::end(outcomes)
 }
 
 fn step_of(asked: f64, report: &Report) -> Step {
@@ -147,10 +158,11 @@ fn step_of(asked: f64, report: &Report) -> Step {
     let latency = &requests.measured.latency;
     // A rate is of operations, and a read-modify-write is one of two requests.
     let whole = kinds.get(&OperationKind::ReadModifyWrite);
-    let operations = requests.repetitions.iter().enumerate().map(|(number, share)| {
-        share.rate - whole.and_then(|whole| whole.repetitions.get(number)).map_or(0.0, |whole| whole.rate)
+    let operations = requests.repetitions.iter().enumerate().filter_map(|(number, share)| {
+        let whole = whole.and_then(|whole| whole.repetitions[number].rate);
+        Some(share.rate? - whole.unwrap_or_default())
     });
-    let answered = Spread::of(operations).median;
+    let answered = Spread::of(operations).map_or(0.0, |rate| rate.median);
     // By chance somewhat fewer may be due than asked for; then nothing is late, and nothing fails.
     let is_wanting = |repetition: &Repetition| {
         repetition.end != End::Complete || behind_text(repetition, &report.load).is_some() || requests.errors() > 0
@@ -158,9 +170,10 @@ fn step_of(asked: f64, report: &Report) -> Step {
     Step {
         asked,
         answered,
-        p50: latency.quantile(0.5),
+        p50: latency_text(latency, |latency| latency.quantile(0.5) as f64),
         p99: latency.quantile(0.99),
-        p999: latency.quantile(0.999),
+        p99_text: latency_text(latency, |latency| latency.quantile(0.99) as f64),
+        p999: latency_text(latency, |latency| latency.quantile(0.999) as f64),
         is_late: answered < KEPT_UP_SHARE * asked && report.repetitions.iter().any(is_wanting),
     }
 }
@@ -190,9 +203,9 @@ fn table(steps: &[Step]) -> String {
             "{:>14}{:>14}{:>12}{:>12}{:>12}{}\n",
             rate_text(step.asked),
             rate_text(step.answered),
-            nanoseconds_text(step.p50),
-            nanoseconds_text(step.p99),
-            nanoseconds_text(step.p999),
+            step.p50,
+            step.p99_text,
+            step.p999,
             if step.is_late { "   does not keep up" } else { "" }
         ));
     }
@@ -200,7 +213,7 @@ fn table(steps: &[Step]) -> String {
         Some(step) => text.push_str(&format!(
             "\nthe knee: {} with a p99 of {}; beyond it p99 is more than {KNEE_FACTOR} times that of the lowest rate, or the store does not keep up\n",
             rate_text(step.asked),
-            nanoseconds_text(step.p99)
+            step.p99_text
         )),
         None => text.push_str("\nno rate was kept up with\n"),
     }
@@ -222,9 +235,10 @@ mod tests {
         let step = |asked: f64, answered: f64, p99| Step {
             asked,
             answered,
-            p50: 1,
+            p50: String::new(),
             p99,
-            p999: p99,
+            p99_text: String::new(),
+            p999: String::new(),
             is_late: answered < asked,
         };
         let asked_at_knee = |steps: &[Step]| knee(steps).map(|step| step.asked);

@@ -78,6 +78,12 @@ impl Latencies {
         self.0.max()
     }
 
+    /// The least difference from a time that is told apart, as a share of it: about a thousandth, and more where that is less than a nanosecond.
+    #[must_use]
+    pub fn resolution_at(&self, nanoseconds: u64) -> f64 {
+        self.0.equivalent_range(nanoseconds) as f64 / nanoseconds.max(1) as f64
+    }
+
     /// The mean, nanoseconds.
     #[must_use]
     pub fn mean(&self) -> f64 {

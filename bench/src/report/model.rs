@@ -30,6 +30,9 @@ pub struct Report {
     pub workload: Workload,
     /// How they were sent.
     pub load: Load,
+    /// What reports share whose repetitions were made in turns, round by round; empty where a load ran by itself.
+    #[serde(default)]
+    pub turns: String,
     /// The measurements, in the order in which they ran.
     pub repetitions: Vec<Repetition>,
 }

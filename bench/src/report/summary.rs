@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::histogram::Latencies;
-use super::model::{Measured, OperationKind, Repetition, Report};
+use super::model::{End, Measured, OperationKind, Repetition, Report};
 
 /// A report's repetitions put together.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,13 +28,15 @@ pub struct Totals {
 pub struct Share {
     /// Its latencies.
     pub latency: Latencies,
-    /// Operations a second.
-    pub rate: f64,
+    /// Operations a second, if it took any time.
+    pub rate: Option<f64>,
 }
 
 /// How the repetitions of a figure lie apart.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Spread {
+    /// How many have it.
+    pub count: usize,
     /// The least.
     pub min: f64,
     /// The one in the middle, or the mean of the two there.
@@ -44,31 +46,54 @@ pub struct Spread {
 }
 
 impl Summary {
-    /// Puts a report's repetitions together.
+    /// Puts the repetitions together that [count](counted).
     #[must_use]
     pub fn of(report: &Report) -> Self {
+        let counted = counted(report);
         let mut kinds = BTreeMap::new();
-        for repetition in &report.repetitions {
+        for repetition in &counted {
             for kind in repetition.operations.keys() {
-                kinds.entry(*kind).or_insert_with(|| totals(&report.repetitions, |other| other == *kind));
+                kinds.entry(*kind).or_insert_with(|| totals(&counted, |other| other == *kind));
             }
         }
-        let requests = totals(&report.repetitions, |kind| kind != OperationKind::ReadModifyWrite);
+        let requests = totals(&counted, is_request);
         Self { kinds, requests }
     }
 }
 
-impl Totals {
-    /// How operations a second lie apart.
+/// The repetitions whose figures count: those that were measured to their end. One that was cut short is no measurement like the others; but where
+/// there is nothing else, it is better than nothing.
+#[must_use]
+pub fn counted(report: &Report) -> Vec<&Repetition> {
+    let whole: Vec<_> = report.repetitions.iter().filter(|repetition| repetition.end == End::Complete).collect();
+    if whole.is_empty() { report.repetitions.iter().collect() } else { whole }
+}
+
+/// What is counted as a request: a read-modify-write is two of other kinds.
+fn is_request(kind: OperationKind) -> bool {
+    kind != OperationKind::ReadModifyWrite
+}
+
+impl Share {
+    /// All requests of one repetition.
     #[must_use]
-    pub fn rate(&self) -> Spread {
-        Spread::of(self.repetitions.iter().map(|share| share.rate))
+    pub fn of_requests(repetition: &Repetition) -> Self {
+        share(repetition, measured(repetition, is_request).latency)
+    }
+}
+
+impl Totals {
+    /// How operations a second lie apart, of the repetitions that took any time.
+    #[must_use]
+    pub fn rate(&self) -> Option<Spread> {
+        Spread::of(self.repetitions.iter().filter_map(|share| share.rate))
     }
 
-    /// How a figure of the latencies lies apart.
+    /// How a figure of the latencies lies apart, of the repetitions that have any.
     #[must_use]
-    pub fn spread(&self, figure: impl Fn(&Latencies) -> f64) -> Spread {
-        Spread::of(self.repetitions.iter().map(|share| figure(&share.latency)))
+    pub fn spread(&self, figure: impl Fn(&Latencies) -> f64) -> Option<Spread> {
+        let answered = self.repetitions.iter().filter(|share| share.latency.count() > 0);
+        Spread::of(answered.map(|share| figure(&share.latency)))
     }
 
     /// Refusals and failures.
@@ -79,26 +104,20 @@ impl Totals {
 }
 
 impl Spread {
-    /// The spread of some values; zeros if there are none.
+    /// The spread of some values, if there are any.
     #[must_use]
-    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
-        let (Some(min), Some(max)) = (values.first(), values.last()) else { return Self::default() };
+        let (min, max) = (values.first()?, values.last()?);
         let median = f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2]);
-        Self { min: *min, median, max: *max }
+        Some(Self { count: values.len(), min: *min, median, max: *max })
     }
 
     /// How far the extremes lie apart, as a share of the median.
     #[must_use]
     pub fn width(&self) -> f64 {
         if self.median > 0.0 { (self.max - self.min) / self.median } else { 0.0 }
-    }
-
-    /// Whether a value could be of either.
-    #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
-        self.min <= other.max && other.min <= self.max
     }
 }
 
@@ -112,15 +131,19 @@ fn measured(repetition: &Repetition, is_chosen: impl Fn(OperationKind) -> bool) 
 }
 
 /// The repetitions of the kinds that are chosen.
-fn totals(repetitions: &[Repetition], is_chosen: impl Fn(OperationKind) -> bool) -> Totals {
+fn totals(repetitions: &[&Repetition], is_chosen: impl Fn(OperationKind) -> bool) -> Totals {
     let mut totals = Totals { measured: Measured::default(), repetitions: Vec::new() };
     for repetition in repetitions {
         let part = measured(repetition, &is_chosen);
         add(&mut totals.measured, &part);
-        let rate = if repetition.seconds > 0.0 { part.latency.count() as f64 / repetition.seconds } else { 0.0 };
-        totals.repetitions.push(Share { latency: part.latency, rate });
+        totals.repetitions.push(share(repetition, part.latency));
     }
     totals
+}
+
+fn share(repetition: &Repetition, latency: Latencies) -> Share {
+    let rate = (repetition.seconds > 0.0).then(|| latency.count() as f64 / repetition.seconds);
+    Share { latency, rate }
 }
 
 /// Adds what was measured to a sum.
@@ -141,11 +164,9 @@ mod tests {
 
     #[test]
     fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
-        assert_eq!(Spread::of([4.0, 1.0, 2.0, 10.0]), Spread { min: 1.0, median: 3.0, max: 10.0 });
-        assert_eq!(Spread::of([7.0]), Spread { min: 7.0, median: 7.0, max: 7.0 });
-        assert_eq!(Spread::of([]), Spread::default());
-        assert!((Spread::of([9.0, 10.0, 11.0]).width() - 0.2).abs() < 1e-9);
-        assert!(Spread::of([1.0, 3.0]).overlaps(&Spread::of([3.0, 4.0])));
-        assert!(!Spread::of([1.0, 3.0]).overlaps(&Spread::of([3.5, 4.0])));
+        assert_eq!(Spread::of([4.0, 1.0, 2.0, 10.0]), Some(Spread { count: 4, min: 1.0, median: 3.0, max: 10.0 }));
+        assert_eq!(Spread::of([7.0]), Some(Spread { count: 1, min: 7.0, median: 7.0, max: 7.0 }));
+        assert_eq!(Spread::of([]), None);
+        assert!((Spread::of([9.0, 10.0, 11.0]).expect("three").width() - 0.2).abs() < 1e-9);
     }
 }

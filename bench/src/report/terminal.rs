@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
+use super::histogram::Latencies;
 use super::model::{Pace, Report};
 use super::summary::{Spread, Summary, Totals};
 use super::words::{
-    CLOSED_LOOP_NOTE, behind_text, bytes_text, clients_text, count_text, duration_text, end_text, mix_text,
-    nanoseconds_text, operation_name, pace_text, plural, rate_text, remarks_text, seconds_text, share_text,
-    significant_text,
+    CLOSED_LOOP_NOTE, NO_FIGURE, behind_text, build_text, bytes_text, clients_text, count_text, duration_text,
+    end_text, latency_text, machine_text, mix_text, operation_name, pace_text, plural, rate_text, rate_text_or_none,
+    remarks_text, share_text, significant_text, time_text,
 };
 
 /// The columns of latencies: how they are called, and the share of operations that took no longer.
@@ -32,7 +33,7 @@ pub fn summary(report: &Report) -> String {
 
 /// What was run.
 fn head(report: &Report) -> Vec<String> {
-    let Report { target, workload, load, .. } = report;
+    let Report { target, workload, load, machine, generator, .. } = report;
     vec![
         report.title.clone(),
         entry("target", &format!("{}, {} driver, {}", target.server, target.driver, target.address)),
@@ -50,15 +51,9 @@ fn head(report: &Report) -> Vec<String> {
             ),
         ),
         entry("load", &format!("{}; {}", pace_text(load.pace), clients_text(load))),
-        entry(
-            "time",
-            &format!(
-                "{} × {} after {} of warm-up",
-                report.repetitions.len(),
-                seconds_text(load.seconds),
-                seconds_text(load.warm_up_seconds)
-            ),
-        ),
+        entry("time", &time_text(report)),
+        entry("machine", &format!("{}, {}", machine_text(machine), machine.kernel)),
+        entry("generator", &build_text(generator)),
     ]
 }
 
@@ -72,11 +67,12 @@ fn table(summary: &Summary) -> Vec<String> {
         let mut row = vec![
             operation_name(*kind).to_owned(),
             count_text(latency.count()),
-            rate_text(totals.rate().median),
-            duration_text(latency.mean()),
+            rate_text_or_none(totals.rate().map(|rate| rate.median)),
+            latency_text(latency, Latencies::mean),
         ];
-        row.extend(QUANTILES.iter().map(|(_, quantile)| nanoseconds_text(latency.quantile(*quantile))));
-        row.push(nanoseconds_text(latency.max()));
+        let quantile = |quantile: f64| latency_text(latency, |latency| latency.quantile(quantile) as f64);
+        row.extend(QUANTILES.iter().map(|(_, share)| quantile(*share)));
+        row.push(latency_text(latency, |latency| latency.max() as f64));
         rows.push(row);
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -93,12 +89,12 @@ fn table(summary: &Summary) -> Vec<String> {
 
 /// How far the repetitions lie apart.
 fn spreads(requests: &Totals) -> Vec<String> {
-    let line = |name: &str, spread: Spread, text: &dyn Fn(f64) -> String| {
+    let line = |name: &str, spread: Option<Spread>, text: &dyn Fn(f64) -> String| {
+        let Some(spread) = spread else { return entry(name, NO_FIGURE) };
         let mut value = text(spread.median);
-        if requests.repetitions.len() > 1 {
-            let (count, apart) = (requests.repetitions.len(), apart_text(spread));
-            write!(value, ", median of {count} ({} to {}, {apart})", text(spread.min), text(spread.max))
-                .expect("a string takes all text");
+        if spread.count > 1 {
+            let (min, max, apart) = (text(spread.min), text(spread.max), apart_text(spread));
+            write!(value, ", median of {} ({min} to {max}{apart})", spread.count).expect("a string takes all text");
         }
         entry(name, &value)
     };
@@ -109,12 +105,14 @@ fn spreads(requests: &Totals) -> Vec<String> {
     ]
 }
 
-/// How far the extremes lie apart: as a share of the median or, if that is more than all of it, as a factor.
+/// How far the extremes lie apart: as a share of the median or, if that is more than all of it, as a factor. Nothing is a multiple of nothing.
 fn apart_text(spread: Spread) -> String {
     if spread.width() < 1.0 {
-        format!("{} apart", share_text(spread.width()))
+        format!(", {} apart", share_text(spread.width()))
+    } else if spread.min > 0.0 {
+        format!(", {} times the least", significant_text(spread.max / spread.min))
     } else {
-        format!("{} times the least", significant_text(spread.max / spread.min))
+        String::new()
     }
 }
 

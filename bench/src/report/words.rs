@@ -1,6 +1,7 @@
 //! The words and units in which reports speak to people: names of operations, times, counts and shares.
 
-use super::model::{Arrival, End, Load, Measured, OperationKind, Pace, Repetition, Workload};
+use super::histogram::Latencies;
+use super::model::{Arrival, Build, End, Load, Machine, Measured, OperationKind, Pace, Repetition, Report, Workload};
 
 /// All kinds of operations, in the order in which reports show them.
 pub const OPERATION_KINDS: [OperationKind; 5] = [
@@ -53,6 +54,15 @@ pub fn nanoseconds_text(nanoseconds: u64) -> String {
     duration_text(nanoseconds as f64)
 }
 
+/// What stands where there is nothing to be told.
+pub const NO_FIGURE: &str = "-";
+
+/// A figure of latencies as [`duration_text`] writes it, or [`NO_FIGURE`] where there are none: nothing was not quick.
+#[must_use]
+pub fn latency_text(latencies: &Latencies, figure: impl Fn(&Latencies) -> f64) -> String {
+    if latencies.count() > 0 { duration_text(figure(latencies)) } else { NO_FIGURE.to_owned() }
+}
+
 /// A positive number to three digits, as `1.23`, `12.3` or `1,234`.
 #[must_use]
 pub fn significant_text(value: f64) -> String {
@@ -74,7 +84,27 @@ pub fn count_text(count: u64) -> String {
 /// A number a second without its unit: as a count from 100 on, else to three digits.
 #[must_use]
 pub fn rate_text(rate: f64) -> String {
-    significant_text(rate)
+    if rate == 0.0 { "0".to_owned() } else { significant_text(rate) }
+}
+
+/// A rate that may not be known: with nothing measured there is none.
+#[must_use]
+pub fn rate_text_or_none(rate: Option<f64>) -> String {
+    rate.map_or_else(|| NO_FIGURE.to_owned(), rate_text)
+}
+
+/// How often and how long was measured: `5 × 10 s after 2 s of warm-up`.
+#[must_use]
+pub fn time_text(report: &Report) -> String {
+    let Load { seconds, warm_up_seconds, .. } = report.load;
+    let whole = report.repetitions.iter().filter(|repetition| repetition.end == End::Complete).count();
+    let cut_short = report.repetitions.len() - whole;
+    let after = format!("{} after {} of warm-up", seconds_text(seconds), seconds_text(warm_up_seconds));
+    match (whole, cut_short) {
+        (_, 0) => format!("{whole} × {after}"),
+        (0, _) => format!("{cut_short} × up to {after}, cut short"),
+        _ => format!("{whole} × {after}, and {cut_short} cut short, which no figure has"),
+    }
 }
 
 /// A share of 1 as a percentage, as `12.5 %`.
@@ -103,6 +133,21 @@ pub fn bytes_text(bytes: u64) -> String {
 pub fn seconds_text(seconds: f64) -> String {
     let rounded = (seconds * 10.0).round() / 10.0;
     format!("{rounded} s")
+}
+
+/// The machine that the load was made on, without its kernel: `AMD EPYC 7B13, 8 processors, 31.2 GiB`.
+#[must_use]
+pub fn machine_text(machine: &Machine) -> String {
+    let (processors, memory) = (plural(machine.processors as u64, "processor"), bytes_text(machine.memory_bytes));
+    format!("{}, {processors}, {memory}", machine.processor)
+}
+
+/// The program that made the load: `0.1.0, commit 7a7a59f503ac`.
+#[must_use]
+pub fn build_text(build: &Build) -> String {
+    let commit = if build.commit.is_empty() { "unknown commit".to_owned() } else { format!("commit {}", build.commit) };
+    let optimized = if build.is_optimized { "" } else { ", not optimised" };
+    format!("{}, {commit}{optimized}", build.version)
 }
 
 /// What was asked of the store, in a line without the keys: `50 % read, 50 % update`.
@@ -242,6 +287,8 @@ mod tests {
         assert_eq!(count_text(999), "999");
         assert_eq!(count_text(1_234_567), "1,234,567");
         assert_eq!(rate_text(0.5), "0.50");
+        assert_eq!(rate_text(0.0), "0");
+        assert_eq!(latency_text(&Latencies::default(), Latencies::mean), NO_FIGURE);
         assert_eq!(rate_text(19_999.6), "20,000");
         assert_eq!(share_text(0.125), "12.5 %");
         assert_eq!(share_text(0.95), "95 %");

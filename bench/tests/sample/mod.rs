@@ -143,6 +143,7 @@ pub(crate) fn report(shape: &Shape) -> Report {
             warm_up_seconds: 5.0,
             seconds: shape.seconds,
         },
+        turns: String::new(),
         repetitions,
     }
 }

@@ -1,7 +1,9 @@
 //! What was run: of one report as a list, of several as a table that shows where they differ.
 
 use super::super::model::Report;
-use super::super::words::{bytes_text, clients_text, count_text, mix_text, pace_text, plural, seconds_text};
+use super::super::words::{
+    build_text, bytes_text, clients_text, count_text, machine_text, mix_text, pace_text, time_text,
+};
 use super::escape::Escaped;
 use super::{Subject, badge, put};
 
@@ -17,8 +19,6 @@ pub(super) fn facts(report: &Report) -> Vec<Fact> {
     let pinned = |text: String, processors: &str| {
         if processors.is_empty() { text } else { format!("{text}, on processors {processors}") }
     };
-    let commit = if generator.commit.is_empty() { "unknown commit" } else { generator.commit.as_str() };
-    let optimized = if generator.is_optimized { "" } else { ", not optimised" };
     let mut facts: Vec<Fact> = [
         (
             "Store",
@@ -37,26 +37,10 @@ pub(super) fn facts(report: &Report) -> Vec<Fact> {
             ),
         ),
         ("Load", format!("{}; {}", pace_text(load.pace), clients_text(load))),
-        (
-            "Time",
-            format!(
-                "{} × {} after {} of warm-up",
-                report.repetitions.len(),
-                seconds_text(load.seconds),
-                seconds_text(load.warm_up_seconds)
-            ),
-        ),
-        (
-            "Machine",
-            format!(
-                "{}, {}, {}",
-                machine.processor,
-                plural(machine.processors as u64, "processor"),
-                bytes_text(machine.memory_bytes)
-            ),
-        ),
+        ("Time", time_text(report)),
+        ("Machine", machine_text(machine)),
         ("Kernel", machine.kernel.clone()),
-        ("Generator", format!("{}, commit {commit}{optimized}", generator.version)),
+        ("Generator", build_text(generator)),
         ("Seed", workload.seed.to_string()),
     ]
     .into_iter()
