@@ -273,6 +273,8 @@ fn a_read_modify_write_is_one_operation_and_two_requests() {
     assert_eq!(updates, wholes);
     let requests: u64 = repetition.intervals.iter().map(|interval| interval.count).sum();
     assert_eq!(requests, reads + updates);
+    let operations: u64 = repetition.intervals.iter().map(Interval::operations).sum();
+    assert_eq!(operations, reads, "an update is the second part of an operation that began with a read");
     let mean = |kind| repetition.operations[&kind].latency.mean();
     let halves = mean(OperationKind::Update) + mean(OperationKind::Read);
     assert!(mean(OperationKind::ReadModifyWrite) > halves / 2.0);
@@ -363,4 +365,22 @@ fn a_thread_that_panics_before_the_load_begins_ends_it() {
     });
     let outcome = receiver.recv_timeout(Duration::from_secs(20)).expect("the load ends");
     assert_eq!(outcome, Err(Some("a mistake in the driver".to_owned())));
+}
+
+/// The picture over time has a line for what was asked, and what was answered must not be half as much again for being counted otherwise.
+#[test]
+fn operations_over_time_are_counted_as_a_schedule_counts_them() {
+    let server = FakeServer::start(Arc::new(|socket, command| match command[0].as_slice() {
+        b"GET" => socket.write_all(b"$1\r\nv\r\n").unwrap(),
+        _ => socket.write_all(b"+OK\r\n").unwrap(),
+    }));
+    let open = Pace::Open { rate: 1_000.0, arrival: Arrival::Constant };
+    let repetition = measure(&server, Preset::F, &options(open, 4, 16, Duration::from_secs(2)));
+    for interval in &repetition.intervals {
+        let rate = interval.operation_rate().unwrap();
+        // What the machine does meanwhile may shift some from one second into the next.
+        assert!((900.0..1_100.0).contains(&rate), "{interval:?}");
+        assert!(interval.count > 1_300, "{interval:?}");
+    }
+    assert_eq!(repetition.intervals.iter().map(Interval::operations).sum::<u64>(), 2_000);
 }

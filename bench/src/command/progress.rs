@@ -20,12 +20,11 @@ impl Progress {
 
     pub(crate) fn show(&mut self, interval: &CollectedInterval<'_>) {
         let summary = interval.summary;
-        let rate = (summary.seconds > 0.0).then(|| summary.count as f64 / summary.seconds);
         let time = |time| if summary.count > 0 { nanoseconds_text(time) } else { NO_FIGURE.to_owned() };
         self.line(&format!(
             ": {:.0} s, {}/s, p50 {}, p99 {}, max {}, {} errors",
             summary.start + summary.seconds,
-            rate_text_or_none(rate),
+            rate_text_or_none(summary.operation_rate()),
             time(summary.p50),
             time(summary.p99),
             time(summary.max),

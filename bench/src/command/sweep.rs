@@ -11,8 +11,8 @@ use super::run::{check_connections, default_title, empty_report, fill, session, 
 use super::target::TargetUrl;
 use super::{EXIT_CODES_HELP, Exit, Failure};
 use crate::report::html;
-use crate::report::model::{End, OperationKind, Pace, Repetition, Report};
-use crate::report::summary::{Spread, Summary};
+use crate::report::model::{End, Pace, Repetition, Report};
+use crate::report::summary::Summary;
 use crate::report::words::{behind_text, end_text, latency_text, plural, rate_text};
 
 /// A store that answers less than this share of what was asked does not keep up.
@@ -154,15 +154,10 @@ pub(crate) fn run(arguments: &Arguments, default_store: &TargetUrl, stop: &Atomi
 }
 
 fn step_of(asked: f64, report: &Report) -> Step {
-    let Summary { kinds, requests } = Summary::of(report);
+    let summary = Summary::of(report);
+    let answered = summary.operation_rate().map_or(0.0, |rate| rate.median);
+    let Summary { requests, .. } = summary;
     let latency = &requests.measured.latency;
-    // A rate is of operations, and a read-modify-write is one of two requests.
-    let whole = kinds.get(&OperationKind::ReadModifyWrite);
-    let operations = requests.repetitions.iter().enumerate().filter_map(|(number, share)| {
-        let whole = whole.and_then(|whole| whole.repetitions[number].rate);
-        Some(share.rate? - whole.unwrap_or_default())
-    });
-    let answered = Spread::of(operations).map_or(0.0, |rate| rate.median);
     // By chance somewhat fewer may be due than asked for; then nothing is late, and nothing fails.
     let is_wanting = |repetition: &Repetition| {
         repetition.end != End::Complete || behind_text(repetition, &report.load).is_some() || requests.errors() > 0

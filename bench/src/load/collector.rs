@@ -64,11 +64,13 @@ impl Collector {
             requests.add(&record.latency);
             errors += record.errors.values().sum::<u64>();
         }
+        let whole = record.kinds.get(&OperationKind::ReadModifyWrite);
         #[allow(clippy::cast_precision_loss, reason = "thousands of intervals at most, and of nanoseconds some days")]
         let summary = Interval {
             start: number as f64 * self.interval_seconds,
             seconds: record.length_ns as f64 / 1e9,
             count: requests.count(),
+            second_parts: whole.map_or(0, |whole| whole.latency.count()),
             errors,
             p50: requests.quantile(0.5),
             p99: requests.quantile(0.99),

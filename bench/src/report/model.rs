@@ -219,6 +219,9 @@ pub struct Interval {
     pub seconds: f64,
     /// Requests that were answered in it: an operation of two parts is two.
     pub count: u64,
+    /// How many of them were the second part of an operation. Without them it is operations that are counted, as a schedule does.
+    #[serde(default)]
+    pub second_parts: u64,
     /// Errors in it.
     pub errors: u64,
     /// Latencies of all requests, nanoseconds: half of them were at most this.
@@ -229,6 +232,20 @@ pub struct Interval {
     pub p999: u64,
     /// All.
     pub max: u64,
+}
+
+impl Interval {
+    /// Operations that were answered in it, of which one of two parts is one. Zero where that was not measured.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.count.saturating_sub(self.second_parts)
+    }
+
+    /// Operations a second, if it took any time.
+    #[must_use]
+    pub fn operation_rate(&self) -> Option<f64> {
+        (self.seconds > 0.0).then(|| self.operations() as f64 / self.seconds)
+    }
 }
 
 /// Whether the load generator itself was the limit.

@@ -74,6 +74,18 @@ fn is_request(kind: OperationKind) -> bool {
     kind != OperationKind::ReadModifyWrite
 }
 
+impl Summary {
+    /// How operations a second lie apart, as a schedule counts them: of a read-modify-write, which is two requests, one.
+    #[must_use]
+    pub fn operation_rate(&self) -> Option<Spread> {
+        let whole = self.kinds.get(&OperationKind::ReadModifyWrite);
+        Spread::of(self.requests.repetitions.iter().enumerate().filter_map(|(number, share)| {
+            let whole = whole.and_then(|whole| whole.repetitions[number].rate);
+            Some(share.rate? - whole.unwrap_or_default())
+        }))
+    }
+}
+
 impl Share {
     /// All requests of one repetition.
     #[must_use]

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::histogram::Latencies;
-use super::model::{Pace, Report};
-use super::summary::{Spread, Summary, Totals};
+use super::model::{OperationKind, Pace, Report};
+use super::summary::{Spread, Summary};
 use super::words::{
     CLOSED_LOOP_NOTE, NO_FIGURE, behind_text, build_text, bytes_text, clients_text, count_text, duration_text,
     end_text, latency_text, machine_text, mix_text, operation_name, pace_text, plural, rate_text, rate_text_or_none,
@@ -22,7 +22,7 @@ pub fn summary(report: &Report) -> String {
     lines.push(String::new());
     lines.extend(table(&totals));
     lines.push(String::new());
-    lines.extend(spreads(&totals.requests));
+    lines.extend(spreads(&totals));
     lines.extend(failures(&totals));
     lines.extend(cautions(report));
     lines.iter().fold(String::new(), |mut text, line| {
@@ -88,7 +88,8 @@ fn table(summary: &Summary) -> Vec<String> {
 }
 
 /// How far the repetitions lie apart.
-fn spreads(requests: &Totals) -> Vec<String> {
+fn spreads(summary: &Summary) -> Vec<String> {
+    let requests = &summary.requests;
     let line = |name: &str, spread: Option<Spread>, text: &dyn Fn(f64) -> String| {
         let Some(spread) = spread else { return entry(name, NO_FIGURE) };
         let mut value = text(spread.median);
@@ -99,10 +100,15 @@ fn spreads(requests: &Totals) -> Vec<String> {
         entry(name, &value)
     };
     let p99 = requests.spread(|latency| latency.quantile(0.99) as f64);
-    vec![
-        line("throughput", requests.rate(), &|rate| format!("{}/s", rate_text(rate))),
-        line("p99", p99, &duration_text),
-    ]
+    let per_second = |rate| format!("{}/s", rate_text(rate));
+    let mut lines = vec![line("throughput", requests.rate(), &per_second)];
+    // A rate that is asked for is of operations, and the two would seem to contradict each other.
+    if summary.kinds.contains_key(&OperationKind::ReadModifyWrite) {
+        lines[0].push_str("; of requests, of which a read-modify-write is two");
+        lines.push(line("operations", summary.operation_rate(), &per_second));
+    }
+    lines.push(line("p99", p99, &duration_text));
+    lines
 }
 
 /// How far the extremes lie apart: as a share of the median or, if that is more than all of it, as a factor. Nothing is a multiple of nothing.

@@ -180,6 +180,7 @@ fn measure(shape: &Shape, number: u64) -> Repetition {
             start: index as f64 / INTERVALS_PER_SECOND,
             seconds: 1.0 / INTERVALS_PER_SECOND,
             count: slice.count(),
+            second_parts: 0,
             errors,
             p50: slice.quantile(0.5),
             p99: slice.quantile(0.99),

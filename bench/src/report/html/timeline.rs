@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use serde_json::{Value, json};
 
-use super::super::model::{Interval, Pace, Repetition};
+use super::super::model::{Interval, OperationKind, Pace, Repetition};
 use super::super::words::{nanoseconds_text, rate_text, significant_text};
 use super::axis::{Axis, round_step, spread_apart};
 use super::percentiles::tick_text;
@@ -72,12 +72,14 @@ pub(super) fn section(page: &mut String, subject: &Subject<'_>, scales: &Scales)
         let svg = plot(&[*repetition], subject.report.load.pace, scales);
         pictures.push(Variant { name: format!("repetition {}", repetition.0), svg, is_printed: numbered.len() == 1 });
     }
+    let has_two_parts = subject.summary.kinds.contains_key(&OperationKind::ReadModifyWrite);
+    let two_parts = if has_two_parts { ", of which a read-modify-write is one, and two requests" } else { "" };
     put(
         page,
         format_args!(
             "<section>\n<h2>Over time</h2>\n\
-             <p class=\"about\">All requests, by when they were answered. Where several intervals share a place, the highest latency of \
-             them is drawn.</p>\n"
+             <p class=\"about\">Latencies of all requests, by when they were answered; where several intervals share a place, the highest \
+             of them is drawn. Below, operations a second{two_parts}.</p>\n"
         ),
     );
     variants(page, &format!("time-{}", subject.letter), "Repetition", &pictures);
@@ -164,6 +166,7 @@ fn points(intervals: &[Interval], width: f64) -> Vec<Interval> {
         for other in &chunk[1..] {
             joined.seconds += other.seconds;
             joined.count += other.count;
+            joined.second_parts += other.second_parts;
             joined.errors += other.errors;
             joined.p50 = joined.p50.max(other.p50);
             joined.p99 = joined.p99.max(other.p99);
@@ -179,9 +182,9 @@ fn middle(interval: &Interval) -> f64 {
     interval.start + interval.seconds / 2.0
 }
 
-/// Answers a second.
+/// Operations a second: what a schedule offers is counted so.
 fn rate(interval: &Interval) -> f64 {
-    if interval.seconds > 0.0 { interval.count as f64 / interval.seconds } else { 0.0 }
+    interval.operation_rate().unwrap_or_default()
 }
 
 fn offered(pace: Pace) -> Option<f64> {
@@ -255,7 +258,7 @@ fn draw_names(svg: &mut String, blocks: &[Block], pace: Pace, scales: &Scales) {
         text(svg, "tick end", (LEFT - 8.0, scales.rate.at(tick) + 4.0), &rate_tick(tick));
     }
     text(svg, "name end", (LEFT - 8.0, LATENCY_TOP - 14.0), "latency");
-    text(svg, "name", (LEFT - 54.0, RATE_TOP - 12.0), "answers a second");
+    text(svg, "name", (LEFT - 54.0, RATE_TOP - 12.0), "operations a second");
     text(svg, "name middle", (f64::midpoint(LEFT, RIGHT), RATE_BOTTOM + 36.0), "seconds since the measurement began");
     let last = blocks.iter().rev().find_map(|block| block.points.iter().rev().find(|point| point.count > 0));
     if let Some(last) = last {
@@ -289,7 +292,7 @@ fn hover(blocks: &[Block], scales: &Scales) -> Value {
         })
         .collect();
     let rates: Vec<f64> = points().map(|(_, point)| rate(point).round()).collect();
-    series.push(json!({"name": "answers/s", "class": "rate", "panel": 1, "unit": "", "values": rates}));
+    series.push(json!({"name": "operations/s", "class": "rate", "panel": 1, "unit": "", "values": rates}));
     if points().any(|(_, point)| point.errors > 0) {
         let errors: Vec<u64> = points().map(|(_, point)| point.errors).collect();
         series.push(json!({"name": "errors", "class": "error", "panel": null, "unit": "", "values": errors}));
@@ -314,7 +317,7 @@ fn hover(blocks: &[Block], scales: &Scales) -> Value {
 /// The picture in words.
 fn description(blocks: &[Block], worst: Option<(&Block, &Interval)>) -> String {
     let count: u64 = blocks.iter().flat_map(|block| &block.points).map(|point| point.count).sum();
-    let mut words = format!("Latency and throughput over time: {count} answers.");
+    let mut words = format!("Latency and throughput over time: {count} requests answered.");
     if let Some((block, point)) = worst {
         put(
             &mut words,
@@ -340,6 +343,7 @@ mod tests {
                 start: number as f64,
                 seconds: 1.0,
                 count: 2,
+                second_parts: 1,
                 errors: 1,
                 p50: number,
                 p99: number,
@@ -351,6 +355,7 @@ mod tests {
         assert_eq!(points.len(), 250);
         assert_eq!(points.iter().map(|point| point.count).sum::<u64>(), 2_000);
         assert_eq!((points[1].start, points[1].seconds, points[1].errors), (4.0, 4.0, 4));
+        assert_eq!((points[1].operations(), rate(&points[1])), (4, 1.0));
         assert_eq!((points[1].p50, points[1].max), (7, 9_996));
     }
 
