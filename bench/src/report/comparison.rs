@@ -88,6 +88,11 @@ fn value(name: &str, share: &Share) -> f64 {
 }
 
 /// The least difference that the figure of a repetition can show, as a share of it.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "times of a histogram, in whole nanoseconds"
+)]
 fn resolution(name: &str, share: &Share) -> f64 {
     let latency: &Latencies = &share.latency;
     // A request more or less is what a count can show.
