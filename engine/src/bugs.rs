@@ -45,6 +45,10 @@ bugs! {
     FlushClaimsTooMuch = "flush-claims-too-much",
     /// Compaction: tombstones are dropped though older versions lie beneath.
     CompactionDropsTombstones = "compaction-drops-tombstones",
+    /// Sessions: a flush leaves them out, and so does what is made of its tables.
+    SessionsLeftOut = "sessions-left-out",
+    /// Sessions: a request that is repeated is applied again.
+    SessionsApplyRepeated = "sessions-apply-repeated",
     /// Compaction: the inputs are removed before the manifest without them is durable.
     CompactionRemovesInputsEarly = "compaction-removes-inputs-early",
 }

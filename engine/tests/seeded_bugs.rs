@@ -10,10 +10,12 @@ use harness::Jobs;
 use harness::crashes::Extent;
 use harness::damage::{disk_at_rest, flip_everywhere};
 use harness::load::{crash_the_load, recovers};
+use harness::repeated::repeated_writes_are_applied_once;
 use harness::workload::Workload;
 
-/// The checks: loads that crash, with maintenance between and beside the writes, and damage.
+/// The checks: requests that are repeated, loads that crash, with maintenance between and beside the writes, and damage.
 fn all_checks() -> Result<(), String> {
+    repeated_writes_are_applied_once()?;
     let extent = Extent { stride: 11, first: 4, seeds: 3 };
     let workload = Workload { turns: 60, ..Workload::default() };
     crash_the_load(SimulationOptions::in_order(), Jobs::Inline, Workload::of_the_log(), extent, recovers)?;
@@ -54,6 +56,8 @@ macro_rules! each_is_caught {
 }
 
 each_is_caught! {
+    a_flush_leaves_sessions_out: SessionsLeftOut,
+    a_repeated_request_is_applied_again: SessionsApplyRepeated,
     the_log_acknowledges_before_it_is_durable: LogAcknowledgesBeforeSync,
     the_log_writes_a_block_with_acknowledged_records_again: LogRewritesTailBlock,
     the_log_reuses_a_segment_with_unflushed_entries: LogRecyclesUnflushed,

@@ -559,6 +559,9 @@ impl<E: Environment> Partition<E> {
     /// Freezes the active memtable with the counters and sessions as of the last entry applied.
     pub(crate) fn freeze(&mut self) {
         for (session, value) in self.sessions.take_dirty() {
+            if bugs::is_planted(Bug::SessionsLeftOut) {
+                continue;
+            }
             let (key, revision) = (session.to_be_bytes(), self.counters.revision);
             let row_key = RowKey { keyspace: Keyspace::Session, key: &key, revision };
             let kind = if value.is_some() { RowKind::Value } else { RowKind::Tombstone };

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::bugs::{self, Bug};
 use crate::bytes_io::{ByteSink, FieldReader};
 use crate::command::SessionStamp;
 use crate::ids::{LogTime, Revision};
@@ -108,6 +109,7 @@ impl Sessions {
         }
         match session.done.binary_search_by_key(&stamp.sequence, |done| done.sequence) {
             Err(_) => Verdict::Apply,
+            Ok(_) if bugs::is_planted(Bug::SessionsApplyRepeated) => Verdict::Apply,
             Ok(place) if session.done[place].body_hash == body_hash => Verdict::Repeated(session.done[place].revision),
             Ok(_) => Verdict::Reused,
         }

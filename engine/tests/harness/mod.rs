@@ -6,6 +6,7 @@ pub mod crashes;
 pub mod damage;
 pub mod history;
 pub mod load;
+pub mod repeated;
 pub mod replica;
 pub mod workload;
 
