@@ -96,6 +96,8 @@ pub mod counters {
     pub const PEER_MESSAGES_DROPPED_TOTAL: &str = "peer_messages_dropped_total";
     /// Connections that said to be of a node, and were refused.
     pub const PEERS_REFUSED_TOTAL: &str = "peers_refused_total";
+    /// Frames to other nodes that they did not understand.
+    pub const PEER_ERRORS_TOTAL: &str = "peer_errors_total";
     /// Transfers of tables to other nodes that were begun.
     pub const TRANSFERS_SENT_BEGUN_TOTAL: &str = "transfers_sent_begun_total";
     /// Those that came to their end.

@@ -67,6 +67,7 @@ pub(crate) struct ReplicationCounters {
     pub(crate) messages_received: u64,
     pub(crate) messages_dropped: u64,
     pub(crate) peers_refused: u64,
+    pub(crate) peer_errors: u64,
 }
 
 impl Replication {

@@ -126,6 +126,14 @@ impl<E: Environment> Shard<E> {
             }
             Inbound::Error(_) | Inbound::ConnectionError => {
                 let error = ErrorReply::decode(frame).map_err(|error| error.to_string())?;
+                if let Some(Stage::Dialled(dialled)) = self.connections.get(id.0).map(|connection| &connection.stage)
+                    && matches!(dialled.stage, DialStage::Up)
+                    && let Some(replication) = &mut self.replication
+                {
+                    // What this node says is well formed: it is a bug of either.
+                    replication.counters.peer_errors += 1;
+                    tracing::error!(%node, message = error.message, "a node does not understand this one");
+                }
                 Err(error.message.to_owned())
             }
             Inbound::GoAway => Err("it is shutting down".to_owned()),

@@ -455,6 +455,12 @@ impl<E: Environment> Shard<E> {
         groups.map(status).collect()
     }
 
+    /// How many frames to other nodes those did not understand: none, without a bug.
+    #[must_use]
+    pub fn peer_errors(&self) -> u64 {
+        self.replication.as_ref().map_or(0, |replication| replication.counters.peer_errors)
+    }
+
     /// What STATUS says of this core's groups; nothing without other nodes.
     pub(super) fn replication_counters(&self) -> Vec<(&'static str, u64)> {
         let Some(replication) = &self.replication else { return Vec::new() };
@@ -484,6 +490,7 @@ impl<E: Environment> Shard<E> {
             (names::PEER_MESSAGES_RECEIVED_TOTAL, of_peers.messages_received),
             (names::PEER_MESSAGES_DROPPED_TOTAL, of_peers.messages_dropped),
             (names::PEERS_REFUSED_TOTAL, of_peers.peers_refused),
+            (names::PEER_ERRORS_TOTAL, of_peers.peer_errors),
             (names::TRANSFERS_SENT_BEGUN_TOTAL, replication.lending.counters.begun),
             (names::TRANSFERS_SENT_DONE_TOTAL, replication.lending.counters.done),
             (names::TRANSFERS_SENT_BYTES_TOTAL, replication.lending.counters.bytes),

@@ -64,6 +64,9 @@ impl Observer {
 
     pub(crate) fn observe(&self, node: u64, core: u16, shard: &Shard<SimulatedEnvironment>) {
         self.turns.set(self.turns.get() + 1);
+        if shard.peer_errors() > 0 {
+            self.violated(format!("a node does not understand what core {core} of node {node} says"));
+        }
         for status in shard.replicas() {
             let at = (status.partition, status.applied);
             let (hash, first) = *self.applied.borrow_mut().entry(at).or_insert((status.state_hash, node));
