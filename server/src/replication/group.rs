@@ -138,7 +138,7 @@ impl Group {
         let changes = entries.filter_map(|entry| members::decode(entry.membership?).ok());
         let mut chain = vec![self.members.clone()];
         chain.extend(changes);
-        chain.iter().rev().take(2).any(|members| members.is_stranger(node, incarnation, &self.met))
+        chain.iter().rev().take(2).any(|members| members.is_stranger(node, incarnation))
     }
 
     /// Whether what is committed may be applied. A leader whose tables are damaged goes on, until another leads: applying reads no tables.

@@ -35,8 +35,7 @@ pub(crate) fn next_members(seen: &Seen<'_>) -> Option<Membership> {
         return None;
     }
     let (voters, learners) = (membership.voters(), membership.learners());
-    let is_lost =
-        |node: &&NodeId| seen.strangers.get(node).is_some_and(|new| seen.members.is_stranger(**node, *new, seen.met));
+    let is_lost = |node: &&NodeId| seen.strangers.get(node).is_some_and(|new| seen.members.is_stranger(**node, *new));
     if let Some(lost) = voters.iter().find(is_lost).filter(|_| voters.len() > 1) {
         let voters = voters.iter().filter(|node| *node != lost).copied();
         return Membership::new(voters, learners.iter().chain([lost]).copied()).ok();
