@@ -27,10 +27,15 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "corelode-server",
             "corelode-client",
             "corelode-bench",
+            "corelode-linearizability",
             "corelode",
         ],
     ),
-    ("corelode-simulator", &["corelode-raft", "corelode-engine", "corelode-net", "corelode-server"]),
+    ("corelode-linearizability", &[]),
+    (
+        "corelode-simulator",
+        &["corelode-raft", "corelode-engine", "corelode-net", "corelode-server", "corelode-linearizability"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corelode_engine::env::simulated::{Random, Simulation};
+use corelode_linearizability::history::{Action, History, Operation};
 use corelode_net::body::{
     DeleteRequest, Durability, GetReply, GetRequest, PutRequest, ReadLevel, SessionOpen, SessionPrefix, Value,
     WriteReply,
@@ -17,7 +18,6 @@ use corelode_net::{FrameReader, Inbound, MapEpoch, Opcode, PartitionId, RequestH
 
 use corelode_server::shard::PartitionMap;
 
-use crate::history::{Action, History, Operation};
 use crate::network::{Endpoint, Network, Place};
 use crate::signal::first;
 

@@ -4,7 +4,7 @@
 //! clients ──► network ──► core: what the driver in server/src/runtime does ──► Shard (production) ──► simulated disk
 //!    │           ▲                                                                 │
 //!    │           └──────────── connections between nodes ◄────────────────────────┘
-//!    └──► history ──► linearizability, key by key
+//!    └──► history ──► linearizability, key by key (tests/linearizability)
 //! faults: a plan made from the seed, carried out at its times
 //! ```
 //!
@@ -14,8 +14,6 @@ pub mod client;
 pub mod cluster;
 mod core;
 pub mod faults;
-pub mod history;
-pub mod linearizability;
 mod machine;
 pub mod network;
 pub mod plan;

@@ -9,13 +9,12 @@ use std::time::Duration;
 use corelode_engine::env::Environment;
 use corelode_engine::env::simulated::{DiskImage, Random, SimulatedEnvironment, SimulationOptions};
 use corelode_engine::ids::PartitionId;
+use corelode_linearizability::history::History;
 use corelode_raft::marks::{self, Mark};
 
 use crate::client::{Client, Counts, Manner};
 use crate::cluster::{ReplicaRows, Shape, SimulatedCluster};
 use crate::faults;
-use crate::history::History;
-use crate::linearizability;
 use crate::plan::{Plan, plan};
 use crate::signal::Signal;
 
@@ -144,7 +143,7 @@ impl Scenario {
         check_violation(cluster)?;
         self.await_stops(cluster).await?;
         for (key, operations) in history.keys() {
-            linearizability::check(&operations).map_err(|message| format!("key {key}: {message}"))?;
+            corelode_linearizability::check(&operations).map_err(|message| format!("key {key}: {message}"))?;
         }
         report.answered = history.answered();
         report.overlapping = history.overlapping();
