@@ -1,12 +1,14 @@
-//! Three nodes on loopback addresses of their own: started, killed, started again.
+//! Three nodes on loopback addresses or a network of their own: started, killed, started again.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corelode_client::blocking::Client;
 use corelode_client::{Error, ErrorCode, Options, WriteOptions};
 
+use crate::network::Network;
 use crate::server::{Server, ServerOptions};
 
 /// How long a cluster may take until it serves a key again.
@@ -19,6 +21,14 @@ pub struct Cluster {
     addresses: [SocketAddr; 3],
     servers: [Option<Server>; 3],
     clients: [Client; 3],
+    shape: Shape,
+    /// Where the nodes are the first three hosts; none on loopback addresses.
+    network: Option<Arc<Network>>,
+}
+
+/// What all nodes have in common.
+#[derive(Clone, Copy)]
+struct Shape {
     cores: u16,
     partitions: u16,
     is_tiny: bool,
@@ -43,7 +53,23 @@ impl Cluster {
         let process = std::process::id();
         let [_, _, high, low] = process.to_be_bytes();
         let address = |node: u8| SocketAddr::from((Ipv4Addr::new(127, 64 + node, high, low.clamp(1, 254)), PORT));
-        let addresses = [1, 2, 3].map(address);
+        let shape = Shape { cores, partitions, is_tiny };
+        Self::start_at(directory, [1, 2, 3].map(address), shape, None)
+    }
+
+    /// As [`start`](Self::start), with stores of the usual size, on the first three hosts of a network. The caller's thread is on a host from where the nodes
+    /// are reached.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_on(network: &Arc<Network>, directory: &Path, cores: u16, partitions: u16) -> Self {
+        let addresses = [0, 1, 2].map(|host| SocketAddr::from((network.address(host), PORT)));
+        let shape = Shape { cores, partitions, is_tiny: false };
+        Self::start_at(directory, addresses, shape, Some(Arc::clone(network)))
+    }
+
+    fn start_at(directory: &Path, addresses: [SocketAddr; 3], shape: Shape, network: Option<Arc<Network>>) -> Self {
         let client = |address: SocketAddr| {
             let options = Options::from_addresses(vec![address.to_string()]).with_timeout(Duration::from_millis(250));
             Client::new(options).expect("a client starts")
@@ -53,9 +79,8 @@ impl Cluster {
             addresses,
             servers: [None, None, None],
             clients: addresses.map(client),
-            cores,
-            partitions,
-            is_tiny,
+            shape,
+            network,
         };
         (0..3).for_each(|node| cluster.restart(node));
         cluster
@@ -79,14 +104,26 @@ impl Cluster {
     pub fn start_node(&self, node: usize, peers: &str) -> Server {
         let options = ServerOptions {
             data_directory: self.data_directory(node),
-            cores: self.cores,
-            partitions: self.partitions,
-            is_tiny: self.is_tiny,
+            cores: self.shape.cores,
+            partitions: self.shape.partitions,
+            is_tiny: self.shape.is_tiny,
             is_without_ring: false,
         };
-        let log = self.directory.join(format!("{}.log", node + 1));
-        let arguments = ["--node-id", &(node + 1).to_string(), "--peers", peers].map(str::to_owned);
-        Server::start_with(&options, self.addresses[node], &log, &arguments)
+        let number = (node + 1).to_string();
+        let arguments = ["--node-id", &number, "--peers", peers].map(str::to_owned);
+        let start =
+            |arguments: &[String]| Server::start_with(&options, self.addresses[node], &self.log_file(node), arguments);
+        match &self.network {
+            None => start(&arguments),
+            // Nobody else is on that network.
+            Some(network) => network.on(node, || start(&[&arguments[..], &["--insecure".to_owned()]].concat())),
+        }
+    }
+
+    /// The file into which a node logs, each time that it runs.
+    #[must_use]
+    pub fn log_file(&self, node: usize) -> PathBuf {
+        self.directory.join(format!("{}.log", node + 1))
     }
 
     /// Where a node has its data.
@@ -139,8 +176,16 @@ impl Cluster {
     /// # Panics
     /// If it does not stop in order, or does not come to serve.
     pub fn stop_and_restart(&mut self, node: usize) {
-        self.servers[node].take().expect("the node runs").terminate();
+        self.stop(node);
         self.restart(node);
+    }
+
+    /// Asks a node to stop, and waits until it has.
+    ///
+    /// # Panics
+    /// If it does not run, or does not stop in order.
+    pub fn stop(&mut self, node: usize) {
+        self.servers[node].take().expect("the node runs").terminate();
     }
 
     /// The addresses of all nodes, whether or not they run.

@@ -7,6 +7,8 @@ pub mod fault_round;
 pub mod history;
 pub mod interrupted;
 pub mod load;
+pub mod network;
+pub mod recorded_load;
 pub mod requirements;
 pub mod server;
 pub mod wire_client;

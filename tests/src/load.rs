@@ -68,7 +68,12 @@ impl Load {
     }
 }
 
-fn partition_of(key: &[u8], partitions: u16) -> u16 {
+/// The partition of a key, among so many.
+///
+/// # Panics
+/// Never: a slot is below the number of slots.
+#[must_use]
+pub fn partition_of(key: &[u8], partitions: u16) -> u16 {
     let partition = u32::from(slot_of(key).get()) * u32::from(partitions) / 16_384;
     u16::try_from(partition).expect("below the number of partitions")
 }
