@@ -11,7 +11,7 @@ use crate::shard::ConnectionId;
 const BEAT_INTERVAL: Duration = Duration::from_millis(200);
 /// How long after a failure a node is dialled again, at first and at most.
 const REDIAL_FIRST: Duration = Duration::from_millis(50);
-const REDIAL_MAX: Duration = Duration::from_secs(2);
+const REDIAL_MAX: Duration = Duration::from_secs(1);
 
 /// How far the connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -174,6 +174,6 @@ mod tests {
             waits.push(next.since(now).as_millis());
             now = next;
         }
-        assert_eq!(waits, [50, 100, 200, 400, 800, 1_600, 2_000, 2_000]);
+        assert_eq!(waits, [50, 100, 200, 400, 800, 1_000, 1_000, 1_000]);
     }
 }

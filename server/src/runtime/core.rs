@@ -315,7 +315,7 @@ async fn dial(core: Rc<CoreRuntime>, node: corelode_raft::NodeId, address: std::
     match connecting.await {
         Ok(Ok(stream)) if is_random => {
             // The connection works without what cannot be set.
-            let _ = socket::tune(&stream);
+            let _ = socket::tune_link(&stream);
             let now = core.clock.now();
             let id = core.shard.borrow_mut().dialled(node, address.to_string(), nonce, now);
             connection::start(&core, id, stream);

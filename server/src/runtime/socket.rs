@@ -19,6 +19,9 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// A client that takes nothing of what is sent for so long is cut off, milliseconds.
 const UNTAKEN_TIMEOUT_MS: u32 = 120_000;
+/// So is a node, which is shown a sign of life several times a second: once nothing of them has arrived for so long, a new connection is tried. The old one would
+/// send again only after waits that double, so that it would come back as long after the network as that was away.
+const NODE_UNTAKEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A listener on `address`; several with `shares_port` may listen on one port, and the kernel spreads connections over them.
 pub(crate) fn listen(address: SocketAddr, shares_port: bool) -> io::Result<TcpListener> {
@@ -44,6 +47,18 @@ pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
     sockopt::set_tcp_user_timeout(socket, UNTAKEN_TIMEOUT_MS)?;
+    Ok(())
+}
+
+/// As [`tune`], for a connection to another node.
+pub(super) fn tune_link(stream: &TcpStream) -> io::Result<()> {
+    tune(stream)?;
+    // SAFETY: as in `tune`.
+    let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+    // Before it may send anything, it waits for an answer from a node that may be gone.
+    sockopt::set_tcp_keepidle(socket, NODE_UNTAKEN_TIMEOUT)?;
+    let timeout_ms = u32::try_from(NODE_UNTAKEN_TIMEOUT.as_millis()).expect("a few seconds");
+    sockopt::set_tcp_user_timeout(socket, timeout_ms)?;
     Ok(())
 }
 
