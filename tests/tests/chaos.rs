@@ -46,6 +46,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const WATCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Shorter than faults last, so that there are writes of unknown outcome.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// Longer than a leader is stopped.
+const STEADFAST_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a cluster without faults may take until all its nodes follow.
 const WHOLE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a leader is stopped, and a link goes up and down.
@@ -55,6 +57,7 @@ const LOG_LINES: usize = 150;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Fault {
+    // Cuts come first.
     /// A node, and the clients beside it, on one side, and the other two nodes on the other.
     Halves,
     /// The node that leads most loses both its links.
@@ -123,11 +126,14 @@ impl Plan {
             faults.swap(place, usize::try_from(other).expect("few"));
         }
         let mut random = Random::new(seed.wrapping_add(7919 * number));
+        let fault = faults[usize::try_from(number % dozen).expect("few")];
+        // What connections do after a cut depends on how long it was.
+        let hold_ms_spread = if fault <= Fault::OneWay { 10_000 } else { 5_000 };
         Self {
             seed,
             number,
-            fault: faults[usize::try_from(number % dozen).expect("few")],
-            hold: Duration::from_millis(2_500 + random.below(5_000)),
+            fault,
+            hold: Duration::from_millis(2_500 + random.below(hold_ms_spread)),
             manner: if random.below(2) == 0 { Manner::Lost } else { Manner::Refused },
             pick: usize::try_from(random.below(6)).expect("few"),
         }
@@ -141,6 +147,8 @@ struct Chaos {
     /// With time for whatever happens.
     patient: Client,
     impatient: Client,
+    /// Waits for whomever it has asked: what a leader does with requests that it finds when it goes on is told to somebody.
+    steadfast: Client,
     beside: Client,
     /// What keys of past rounds may show.
     settled: BTreeMap<Vec<u8>, Vec<Option<u64>>>,
@@ -157,16 +165,17 @@ struct Chaos {
 impl Chaos {
     fn start(network: &Arc<Network>, directory: &std::path::Path) -> Self {
         let cluster = Cluster::start_on(network, directory, CORES, PARTITIONS);
-        let client = |timeout| {
-            Client::new(Options::from_addresses(cluster.addresses()).with_timeout(timeout)).expect("a client starts")
-        };
-        let (patient, impatient) = (client(WATCH_TIMEOUT), client(TIMEOUT));
-        let beside = network.on(BESIDE, || client(TIMEOUT));
+        let options = |timeout| Options::from_addresses(cluster.addresses()).with_timeout(timeout);
+        let client = |options| Client::new(options).expect("a client starts");
+        let (patient, impatient) = (client(options(WATCH_TIMEOUT)), client(options(TIMEOUT)));
+        let steadfast = client(options(STEADFAST_TIMEOUT).with_attempt_timeout(STEADFAST_TIMEOUT));
+        let beside = network.on(BESIDE, || client(options(TIMEOUT)));
         let mut chaos = Self {
             network: Arc::clone(network),
             cluster,
             patient,
             impatient,
+            steadfast,
             beside,
             settled: BTreeMap::new(),
             plan: None,
@@ -188,6 +197,7 @@ impl Chaos {
         let crews = [
             crew(CLIENTS, &self.patient, 0, true),
             crew(CLIENTS, &self.impatient, 8, false),
+            crew(CLIENTS, &self.steadfast, 4, false),
             crew(BESIDE, &self.beside, 4, false),
         ];
         let load = RecordedLoad::start(&self.network, keys, &crews, plan.seed ^ plan.number);
@@ -213,9 +223,12 @@ impl Chaos {
         let whole = self.become_whole();
         self.until_whole.push(whole);
         println!(
-            "round {} {}: {operations} operations, {} unknown, {} not executed, no writes for {} ms, whole after {} ms more",
+            "round {} {} ({} ms, {:?}, {}): {operations} operations, {} unknown, {} not executed, no writes for {} ms, whole after {} ms more",
             plan.number,
             plan.fault.name(),
+            plan.hold.as_millis(),
+            plan.manner,
+            plan.pick,
             recorded.unknown,
             recorded.unexecuted,
             pause.as_millis(),
@@ -420,6 +433,20 @@ fn text(name: &[u8]) -> String {
 fn number_in(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text:?}")))
+}
+
+#[test]
+fn each_dozen_of_rounds_has_each_fault_and_can_be_drawn_again() {
+    for seed in 0..100 {
+        for dozen in 0..3 {
+            let rounds = || (12 * dozen..12 * (dozen + 1)).map(|number| Plan::draw(seed, number));
+            let mut faults: Vec<_> = rounds().map(|plan| plan.fault).collect();
+            faults.sort();
+            assert_eq!(faults, FAULTS.map(|(fault, _)| fault));
+            let drawn = || rounds().map(|plan| format!("{plan:?}")).collect::<Vec<_>>();
+            assert_eq!(drawn(), drawn());
+        }
+    }
 }
 
 #[test]
