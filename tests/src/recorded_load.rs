@@ -222,7 +222,7 @@ impl Recorded {
         let histories = self.history.keys();
         let settle = |(key, name): (u64, &[u8])| {
             let operations = &histories[&key];
-            let reads = || operations.iter().filter_map(|operation| read_by(operation));
+            let reads = || operations.iter().filter_map(read_by);
             let last = operations.last().and_then(read_by).expect("each key was read last");
             let may_come = |operation: &&Operation| is_write(operation) && operation.returned.is_none();
             let open = operations.iter().filter(may_come).filter_map(|operation| match operation.action {
