@@ -385,12 +385,13 @@ impl Drop for Chaos {
     }
 }
 
-/// What keeps a cluster from being whole. That replicas differ, or are damaged, is never right.
+/// What keeps a cluster from being whole. That replicas differ or are damaged, and that nodes misunderstand each other, is never right.
 fn what_is_missing(statuses: &[Status]) -> Option<String> {
     for status in statuses {
         let (node, total) = (status.node_id.0, |name| status.total(name));
         assert_eq!(total(counters::REPLICAS_DIVERGED), 0, "node {node} has replicas that differ from others'");
         assert_eq!(total(counters::REPLICAS_DAMAGED), 0, "node {node} has damaged replicas");
+        assert_eq!(total(counters::PEER_ERRORS_TOTAL), 0, "another node does not understand node {node}");
         if total(counters::PEERS_ALIVE) != 2 * u64::from(CORES) {
             return Some(format!("node {node} hears {} cores", total(counters::PEERS_ALIVE)));
         }
