@@ -136,7 +136,7 @@ impl<E: Environment> Partition<E> {
         }
     }
 
-    /// Tables that another replica sent are in place of the tree, and hold all through `through`. Answers what was proposed here and is gone.
+    /// Tables that another replica sent are in place of the tree, and hold all through `through`. Answers what was proposed here and is gone, or in the tables.
     pub(crate) fn install_replacement(&mut self, through: LogPosition, state: StoredState) -> Vec<ProposedEntry> {
         assert!(through.index > self.applied.index, "{through:?} would take back what is applied: {:?}", self.applied);
         let log_time = state.counters.log_time;
@@ -144,11 +144,16 @@ impl<E: Environment> Partition<E> {
         self.replica_mut().reset(through, log_time)
     }
 
-    /// Tables of another replica are in place of the tree's own, and hold all through `through`. The log goes on as it is: what follows is to be applied again.
-    pub(crate) fn install_repair(&mut self, through: LogPosition, state: StoredState) {
+    /// Tables of another replica are in place of the tree's own, and hold all through `through`. The log goes on as it is: what follows is to be applied. Answers
+    /// what was proposed here and is in the tables: of it there will be no outcome.
+    pub(crate) fn install_repair(&mut self, through: LogPosition, state: StoredState) -> Vec<ProposedEntry> {
         assert!(through.index >= self.applied.index, "{through:?} would take back what is applied: {:?}", self.applied);
         assert!(through.index <= self.last().index, "{through:?} is behind the log's end at {:?}", self.last());
+        let skipped = self.applied.index.next()..=through.index;
+        let entries = self.replica().entries().filter(|entry| skipped.contains(&entry.position.index));
+        let proposed = entries.filter_map(|entry| entry.proposed).collect();
         self.install_tables(through, state);
+        proposed
     }
 
     fn install_tables(&mut self, through: LogPosition, StoredState { counters, membership, sessions }: StoredState) {

@@ -334,7 +334,8 @@ impl<E: Environment> Store<E> {
     }
 
     /// The tables are in place on disk: the partition becomes what they say. After [`replace`](Self::replace) its log begins anew behind them; after
-    /// [`repair`](Self::repair) it is as it was, and is to be applied again from there. Answers what was proposed here and is gone, and up to where the tables go.
+    /// [`repair`](Self::repair) it is as it was, and is to be applied from there. Answers what was proposed here and has no outcome: it is in the tables, or gone; and up to
+    /// where the tables go.
     ///
     /// # Panics
     /// If they are not.
@@ -347,9 +348,9 @@ impl<E: Environment> Store<E> {
         self.counters.replacements += 1;
         self.damaged.remove(&partition);
         let cut = if received.is_repair {
-            account(&mut self.memtable_bytes, owned, |owned| owned.install_repair(position, state));
+            let skipped = account(&mut self.memtable_bytes, owned, |owned| owned.install_repair(position, state));
             self.log.forget(stream_of(partition), position);
-            Vec::new()
+            skipped
         } else {
             let cut = account(&mut self.memtable_bytes, owned, |owned| owned.install_replacement(position, state));
             self.log.reset(stream_of(partition), position);

@@ -112,6 +112,15 @@ impl<E: Environment> Shard<E> {
         }
     }
 
+    /// Entries that were proposed here, and may have been committed or not: tables have taken their place.
+    pub(super) fn lose_proposals(&mut self, partition: PartitionId, entries: &[ProposedEntry]) {
+        let mut waiters = Vec::new();
+        self.writes.remove(partition, entries, |waiter| waiters.push(waiter));
+        for waiter in waiters {
+            self.deliver(waiter.reply_to, OperationResult::Failed(ErrorCode::OutcomeUnknown.into()));
+        }
+    }
+
     /// All that a core of another node had to say in one turn.
     pub(super) fn take_peer_turn(&mut self, from: NodeId, turn: &PeerTurn<'_>) {
         let Some(mut replication) = self.replication.take() else { return };

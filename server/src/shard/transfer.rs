@@ -271,7 +271,8 @@ impl<E: Environment> Shard<E> {
     /// The tables are in place, durably: consensus goes on behind them.
     fn finish_replacing(&mut self, replication: &mut Replication, partition: PartitionId) {
         let now = Time(self.now.monotonic_ns);
-        let (position, cut) = self.store.finish_replacing(partition);
+        let (position, lost) = self.store.finish_replacing(partition);
+        self.lose_proposals(partition, &lost);
         let group = replication.groups.get_mut(&partition).expect("looked up by the caller");
         group.note_members(&replication.cluster, &self.store);
         let membership = group.members.membership.clone();
@@ -289,7 +290,6 @@ impl<E: Environment> Shard<E> {
         let installed = group.step(&mut self.store, now, self.now.wall_ms, input);
         assert!(installed.is_ok(), "{installed:?}: nothing was committed while the group rested");
         tracing::info!(core = self.config.core.0, %partition, %position, "tables of another node took the place of this replica's");
-        self.fail_proposals(partition, &cut);
     }
 
     pub(super) fn send_to_node(&mut self, replication: &Replication, node: NodeId, bytes: &[u8]) {
