@@ -112,8 +112,8 @@ pub struct SimulatedCluster {
     machines: BTreeMap<u64, Machine>,
     observer: Rc<Observer>,
     membership_changes: Cell<u64>,
-    /// Bits that have turned over and not back.
-    rotten: Vec<(u64, PathBuf, Damage)>,
+    /// Files in which a bit has turned over.
+    rotten: Vec<(u64, PathBuf)>,
     rotten_count: u64,
     wipes: u64,
 }
@@ -237,7 +237,7 @@ impl SimulatedCluster {
             let damage = Damage::FlipBit { offset: random % 16, bit: u8::try_from(random / 16 % 8).expect("below 8") };
             if environment.damage(path, damage).is_ok() {
                 environment.evict_maps();
-                self.rotten.push((node, path.clone(), damage));
+                self.rotten.push((node, path.clone()));
                 self.rotten_count += 1;
             }
         }
@@ -257,13 +257,12 @@ impl SimulatedCluster {
         }
         self.machine(node).crash(CrashPolicy::KeepUnsynced);
         if let Some(failure) = failure {
-            // A node that refuses to start with what it finds names the file, and somebody puts the file in order.
-            let is_named = |(at, path, _): &(u64, PathBuf, Damage)| {
+            // A node that refuses to start with what it finds names the file, and is started with an empty disk.
+            let is_named = |(at, path): &(u64, PathBuf)| {
                 *at == node && failure.contains(&format!("{} is damaged", path.display()))
             };
-            if let Some(named) = self.rotten.iter().position(is_named) {
-                let (_, path, damage) = self.rotten.swap_remove(named);
-                self.machine(node).turn_back(&path, damage);
+            if self.rotten.iter().any(is_named) {
+                self.wipe(node);
             } else if !FAILURES_OF_DISKS.iter().any(|known| failure.contains(known)) {
                 self.observer.violated(format!("node {node} stopped by itself: {failure}"));
             }

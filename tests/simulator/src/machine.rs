@@ -9,7 +9,7 @@ use std::rc::Rc;
 use corelode_engine::data_directory::{DataDirectory, OpenOptions, open_data_directory};
 use corelode_engine::env::Environment;
 use corelode_engine::env::simulated::{
-    CrashPolicy, Damage, DiskImage, Random, SimulatedEnvironment, Simulation, SimulationOptions,
+    CrashPolicy, DiskImage, Random, SimulatedEnvironment, Simulation, SimulationOptions,
 };
 use corelode_engine::{Error, Result};
 use corelode_net::handshake::{Features, Secrets, ServerConfig, VersionRange};
@@ -140,12 +140,6 @@ impl Machine {
     pub(crate) fn wipe(&mut self) {
         drop(self.end());
         self.disk = DiskImage::empty();
-    }
-
-    /// A bit that turned over turns back, while it does not run.
-    pub(crate) fn turn_back(&mut self, path: &Path, damage: Damage) {
-        // A file that is gone is not damaged any more.
-        let _ = self.disk.damage(path, damage);
     }
 
     /// Ends it for good: its tasks hold what holds them, and must go.
