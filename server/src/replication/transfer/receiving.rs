@@ -91,9 +91,10 @@ impl Receiving {
         self.active.as_ref().map(|active| (active.partition, active.from, active.position))
     }
 
-    /// Whether a part belongs to the transfer under way.
+    /// Whether a part belongs to the transfer under way. A node that was started again counts its transfers from the beginning.
     pub(crate) fn is_expected(&self, from: NodeId, part: &PeerTransfer<'_>) -> bool {
-        self.active.as_ref().is_some_and(|active| active.from == from && active.transfer == part.transfer)
+        let named = (from, part.transfer, part.partition.0);
+        self.active.as_ref().is_some_and(|active| (active.from, active.transfer, active.partition.0) == named)
     }
 
     /// Begins to receive what `part` announces.
