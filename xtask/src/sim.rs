@@ -7,7 +7,7 @@ use crate::{failure::Failure, process, workspace::Workspace};
 /// What `ci` spends on seeds of its own.
 const CI_SECONDS: u64 = 300;
 /// And at most so many, on machines that are fast: whoever prepares a commit can run the same ones.
-const CI_SEEDS: u64 = 200;
+const CI_SEEDS: u64 = 100;
 /// What was covered so far, committed by whoever ran it.
 const RECORD: &str = "docs/simulation/record.txt";
 
