@@ -146,6 +146,12 @@ impl Group {
         !self.is_replacing && (!self.is_damaged || self.is_leading())
     }
 
+    /// Whether it is known with which data directories its voters vote. Until then nothing is served: the loss of one node would leave the others without a leader.
+    pub(crate) fn is_bound(&self) -> bool {
+        let voters = self.members.membership.voters();
+        voters.iter().all(|node| self.members.incarnations.contains_key(node))
+    }
+
     /// Whether somebody else may lead.
     pub(crate) fn has_other_voters(&self) -> bool {
         !self.raft.membership().is_sole_voter(self.node)

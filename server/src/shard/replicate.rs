@@ -76,7 +76,9 @@ impl<E: Environment> Shard<E> {
         if !needs_leader {
             return true;
         }
-        let Some(group) = replication.groups.get_mut(&request.partition).filter(|group| group.is_leading()) else {
+        let Some(group) =
+            replication.groups.get_mut(&request.partition).filter(|group| group.is_leading() && group.is_bound())
+        else {
             let failure = self.not_leader(request.partition);
             self.deliver(request.reply_to, OperationResult::Failed(failure));
             return false;
