@@ -225,8 +225,12 @@ pub struct RequestHead {
 
 impl RequestHead {
     /// The header of a request.
+    ///
+    /// # Panics
+    /// If its number is 0: whoever reads that closes the connection, see [`Frame::request`](crate::Frame::request).
     #[must_use]
     pub fn fields(self, opcode: Opcode, target: u16) -> HeaderFields {
+        assert_ne!(self.request_id, RequestId(0), "a request has a number, also if it has no reply");
         HeaderFields {
             request_id: self.request_id,
             opcode: opcode.to_wire(),

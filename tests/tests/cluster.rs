@@ -151,6 +151,32 @@ fn any_core_of_any_node_names_the_leaders_of_all_partitions() {
     cluster.terminate();
 }
 
+#[test]
+fn replicas_compare_what_they_have_applied_and_keep_their_connections() {
+    let scratch = tempfile::tempdir().expect("a directory for the test");
+    let cluster = Cluster::start(scratch.path(), 1, 4);
+    let options = corelode_client::Options::from_addresses(cluster.addresses());
+    let client = corelode_client::blocking::Client::new(options).expect("a client starts");
+    let compared = || {
+        let statuses = client.statuses().expect("a node knows the others");
+        let of_each = statuses.into_iter().filter_map(|(_, status)| status.ok());
+        of_each.map(|status| status.total(corelode_net::table::counters::STATE_HASHES_COMPARED_TOTAL)).sum::<u64>()
+    };
+    let started = std::time::Instant::now();
+    let mut number = 0;
+    // Each round of comparisons goes over the connections that the one before has used.
+    while compared() < 20 {
+        cluster.put(&key(number), &value(number, 0));
+        number += 1;
+        assert!(started.elapsed() < std::time::Duration::from_secs(30), "{} hashes were compared", compared());
+    }
+    for node in 0..3 {
+        let log = cluster.server(node).log();
+        assert!(!log.contains("does not take part"), "{log}");
+    }
+    cluster.terminate();
+}
+
 fn knows_all_leaders(address: &str) -> bool {
     let options = corelode_client::Options::from_addresses(vec![address.to_owned()]);
     let client = corelode_client::blocking::Client::new(options).expect("a client starts");

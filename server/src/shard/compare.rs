@@ -10,6 +10,7 @@ use super::Shard;
 use crate::replication::Replication;
 use crate::replication::comparison::{Compared, News, compare};
 
+/// What has no reply has a number all the same: none is a mistake for which the other end closes the connection.
 const HEAD: RequestHead = RequestHead { request_id: RequestId(1), map_epoch: MapEpoch(0), deadline_ms: 0 };
 
 impl<E: Environment> Shard<E> {
