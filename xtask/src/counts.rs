@@ -15,9 +15,10 @@ pub(crate) struct Count {
 }
 
 /// Every count that tests read.
-pub(crate) const COUNTS: [Count; 4] = [
+pub(crate) const COUNTS: [Count; 5] = [
     Count { variable: "CORELODE_TEST_KILL_CYCLES", reduced: "10", full: "200" },
     Count { variable: "CORELODE_TEST_POWER_CUTS", reduced: "40", full: "2000" },
+    Count { variable: "CORELODE_TEST_CHAOS_ROUNDS", reduced: "12", full: "100" },
     Count { variable: "CORELODE_TEST_CRASH_STEPS", reduced: "some", full: "all" },
     Count { variable: "PROPTEST_CASES", reduced: "64", full: "4096" },
 ];

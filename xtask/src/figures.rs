@@ -15,6 +15,9 @@ const PROMISED: &[(&str, u64)] = &[
     ("power_cuts_ext4_batches_acknowledged", 1),
     ("power_cuts_xfs", 1000),
     ("power_cuts_xfs_batches_acknowledged", 1),
+    ("chaos_rounds", 100),
+    // Faults must outlast some of the clients' patience, or no history holds a write of unknown outcome.
+    ("chaos_writes_unknown", 1),
     // Disks that the crash enumeration recovers and checks. They follow from its loads; the least is a round number not far below, so that
     // neither a count that was reduced nor a load that does less passes unnoticed.
     ("crash_images", 30_000),

@@ -19,8 +19,11 @@
 //! |---|---|---|---|
 //! | `CORELODE_TEST_KILL_CYCLES` | restarts after `kill -9` under load | 10 | 200 |
 //! | `CORELODE_TEST_POWER_CUTS` | power cuts on loop-mounted file systems, half on ext4 and half on xfs | 40 | 2000 |
+//! | `CORELODE_TEST_CHAOS_ROUNDS` | rounds of nodes killed, stopped and cut off under load; each dozen has every fault | 12 | 100 |
 //! | `CORELODE_TEST_CRASH_STEPS` | I/O steps to crash at in the simulated environment: `some` or `all` | some | all |
 //! | `PROPTEST_CASES` | random cases of each property | 64 | 4096 |
+//!
+//! `CORELODE_TEST_CHAOS_SEED` and `CORELODE_TEST_CHAOS_FIRST` choose which rounds those are: a round that fails prints them, so that it can be run again.
 //!
 //! Five more come from outside or from `ci` itself. `CORELODE_CI=1`, or `CI=true`, forbids skipping: a test that
 //! misses what it requires fails (see `tests/src/requirements.rs`). `CORELODE_SKIP_REPORT` names the file into which
