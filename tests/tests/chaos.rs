@@ -395,6 +395,13 @@ fn what_is_missing(statuses: &[Status]) -> Option<String> {
         if total(counters::PEERS_ALIVE) != 2 * u64::from(CORES) {
             return Some(format!("node {node} hears {} cores", total(counters::PEERS_ALIVE)));
         }
+        if total(counters::GROUPS_SHORT_OF_VOTERS) != 0 {
+            // Until a new group knows its voters' disks, it elects nobody without all of them.
+            return Some(format!(
+                "node {node} leads {} groups without all voters",
+                total(counters::GROUPS_SHORT_OF_VOTERS)
+            ));
+        }
         if total(counters::REPLICAS_WITHOUT_LEADER) != 0 {
             return Some(format!(
                 "node {node} has {} replicas without a leader",
