@@ -140,6 +140,8 @@ pub enum Input {
     Unreachable(NodeId),
     /// Entries up to here are not needed any more by the application.
     Truncate(LogIndex),
+    /// Another replica has applied all through this entry. Says nothing of what is stored here.
+    Committed(LogPosition),
     /// A snapshot that replaces the log up to its position is in place and stored.
     SnapshotInstalled {
         /// The last entry that it holds.
@@ -186,8 +188,10 @@ pub enum Refused {
     NotVoter(NodeId),
     /// Those members make no group.
     Membership(MembershipError),
-    /// The snapshot holds nothing that is not committed here already.
+    /// Nothing follows from it that is not known here already.
     Stale,
+    /// The log here has no such entry.
+    NotHere,
 }
 
 impl fmt::Display for Refused {
@@ -200,7 +204,8 @@ impl fmt::Display for Refused {
             Self::NotReady => write!(formatter, "the leader has not committed an entry of its term yet"),
             Self::NotVoter(node) => write!(formatter, "node {node} is no voter"),
             Self::Membership(error) => error.fmt(formatter),
-            Self::Stale => write!(formatter, "the snapshot is older than what is committed"),
+            Self::Stale => write!(formatter, "it is no further than what is committed"),
+            Self::NotHere => write!(formatter, "the log has no such entry"),
         }
     }
 }
@@ -385,6 +390,7 @@ impl Raft {
             Input::PeerUp(node) => self.peer_up(now, node),
             Input::Unreachable(node) => self.unreachable(node),
             Input::Truncate(through) => self.log.truncate(through.min(self.log.committed())),
+            Input::Committed(position) => self.committed_elsewhere(position)?,
             Input::SnapshotInstalled { position, membership } => self.snapshot_installed(now, position, membership)?,
             Input::SnapshotEnded { to } => self.snapshot_ended(to),
         }
@@ -516,6 +522,18 @@ impl Raft {
         if self.log.commit_to(index) {
             self.output.committed = Some(self.log.committed());
         }
+    }
+
+    fn committed_elsewhere(&mut self, position: LogPosition) -> Result<(), Refused> {
+        if position.index <= self.log.committed() {
+            return Err(Refused::Stale);
+        }
+        if self.log.term_at(position.index) != Some(position.term) {
+            return Err(Refused::NotHere);
+        }
+        // The log before it is the same as well, by the log matching property.
+        self.commit_to(position.index);
+        Ok(())
     }
 
     fn tick(&mut self, now: Time) {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `nodes 3 [learner=4] [lease] [silent] [window=2]` | begins, with that many voters |
 //! | `campaign 1`, `propose 1 100`, `read 1 7`, `transfer 1 2`, `members 1 2,3,4 [learners=1]` | a wish to a node |
-//! | `down 1 2`, `up 1 2`, `truncate 1 5`, `snapshot 1>2`, `snapshot failed 1>2` | what its driver reports |
+//! | `down 1 2`, `up 1 2`, `truncate 1 5`, `committed 1 2@1`, `snapshot 1>2`, `snapshot failed 1>2` | what its driver reports |
 //! | `deliver [1>2]` | what was sent so far arrives, in order; what it causes waits |
 //! | `settle` | messages arrive until there are none |
 //! | `drop [1>2]`, `double 1>2`, `hold 1>2`, `release` | messages are lost, doubled, or kept back |
@@ -21,8 +21,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use corelode_raft::{
-    Append, AppendOutcome, AppendReply, Config, Input, Lease, LogIndex, Membership, Message, NodeId, ReadId, Refused,
-    RoleKind, Status, Time, VoteKind, VoteReply, VoteRequest,
+    Append, AppendOutcome, AppendReply, Config, Input, Lease, LogIndex, LogPosition, Membership, Message, NodeId, ReadId, Refused,
+    RoleKind, Status, Term, Time, VoteKind, VoteReply, VoteRequest,
 };
 
 use super::history::{Before, History, Replicas};
@@ -102,6 +102,12 @@ impl Scene {
                     node.truncate(now, through);
                     Ok(())
                 });
+            }
+            ["committed", node, position] => {
+                let (index, term) = position.split_once('@').expect("a position is INDEX@TERM");
+                let position =
+                    LogPosition { index: LogIndex(index.parse().unwrap()), term: Term(term.parse().unwrap()) };
+                self.wish(node, Input::Committed(position));
             }
             ["snapshot", "failed", link] => self.snapshot_ends(link_of(link)),
             ["snapshot", link] => {
@@ -335,8 +341,10 @@ impl Scene {
                     let log = node.raft.log();
                     let silent =
                         if node.raft.is_silent() && node.raft.membership().is_voter(id) { ", silent" } else { "" };
+                    let stored = Some(log.stored()).filter(|stored| *stored < log.last().index);
+                    let stored = stored.map_or_else(String::new, |stored| format!(", stored {stored}"));
                     format!(
-                        "{}, log up to {}, committed {}, members {}{silent}",
+                        "{}, log up to {}, committed {}{stored}, members {}{silent}",
                         describe_status(node.raft.status()),
                         log.last(),
                         log.committed(),

@@ -3,7 +3,7 @@
 use corelode_engine::env::Environment;
 use corelode_engine::ids::PartitionId;
 use corelode_net::peer::{PeerTransfer, PeerTransferOutcome, PeerTransferPart, PeerTransferReply};
-use corelode_raft::{Input, LogIndex, LogPosition, NodeId, RoleKind, Term, Time};
+use corelode_raft::{Input, LogIndex, LogPosition, NodeId, Refused, RoleKind, Term, Time};
 
 use super::{ConnectionId, Shard};
 use crate::replication::Replication;
@@ -84,19 +84,13 @@ impl<E: Environment> Shard<E> {
     fn has_already(&mut self, replication: &mut Replication, partition: PartitionId, position: LogPosition) -> bool {
         let now = Time(self.now.monotonic_ns);
         let group = replication.groups.get_mut(&partition).expect("looked up by the caller");
-        let log = group.raft.log();
-        if position.index <= log.committed() {
-            return true;
+        match group.step(&mut self.store, now, self.now.wall_ms, Input::Committed(position)) {
+            Ok(_) => {
+                replication.activate(partition);
+                true
+            }
+            Err(refused) => refused == Refused::Stale,
         }
-        if log.term_at(position.index) != Some(position.term) {
-            return false;
-        }
-        let membership = log.membership_at(position.index).clone();
-        let input = Input::SnapshotInstalled { position, membership };
-        let is_new = group.step(&mut self.store, now, self.now.wall_ms, input).is_ok();
-        debug_assert!(is_new, "it was not known to be committed");
-        replication.activate(partition);
-        true
     }
 
     /// Whether tables that end at `position` would take back what is applied.

@@ -146,6 +146,7 @@ async fn close(core: &Rc<SimulatedCore>) -> Result<(), Error> {
 
 fn turn(core: &Rc<SimulatedCore>) -> Result<(), Error> {
     let now = core.now();
+    let _span = core.machine.span(core.number).entered();
     core.machine.note(&[u64::from(core.number), now.monotonic_ns]);
     if let Some(error) = core.failure.borrow_mut().take() {
         return Err(error);

@@ -239,7 +239,13 @@ impl MachineShared {
         }
     }
 
+    /// Says in logs whose they are, and when.
+    pub(crate) fn span(&self, core: u16) -> tracing::Span {
+        tracing::error_span!("simulated", node = self.node, core, at = ?self.network.now())
+    }
+
     pub(crate) fn fail(&self, error: &Error) {
+        tracing::error!(node = self.node, at = ?self.network.now(), %error, "the node stops");
         self.failure.borrow_mut().get_or_insert(error.to_string());
         self.network.kill(self.place());
     }

@@ -98,6 +98,11 @@ impl Network {
         }
     }
 
+    /// The time.
+    pub(crate) fn now(&self) -> Duration {
+        self.inner.simulation.now()
+    }
+
     /// Changes how long bytes are on their way from now on.
     pub fn set_latency(&self, latency: Latency) {
         self.inner.latency.set(latency);

@@ -1,6 +1,6 @@
 //! Seeds: each is a cluster, a load and a plan of faults.
 //!
-//! `CORELODE_SIM_SEED=N` runs one, with its plan; `CORELODE_SIM_SEEDS=N` so many, from `CORELODE_SIM_FIRST_SEED` on.
+//! `CORELODE_SIM_SEED=N` runs one, with its plan, and with the nodes' logs if `RUST_LOG` says which; `CORELODE_SIM_SEEDS=N` so many, from `CORELODE_SIM_FIRST_SEED` on.
 
 use corelode_simulator::run::{Report, Scenario};
 
@@ -24,6 +24,8 @@ fn run(seed: u64) -> Report {
 #[allow(clippy::print_stdout, reason = "what was covered is worth reading")]
 fn whatever_happens_promises_are_kept() {
     if let Some(seed) = number("CORELODE_SIM_SEED") {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        tracing_subscriber::fmt().with_env_filter(filter).without_time().with_ansi(false).init();
         let scenario = Scenario::of_seed(seed);
         println!("{:?}, {} clients, {:?}", scenario.shape, scenario.clients, scenario.manner);
         scenario.plan.iter().for_each(|(at, fault)| println!("{at:>10.3?} {fault}"));
