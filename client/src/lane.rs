@@ -1,7 +1,7 @@
 //! A lane leads to one core: its callers' requests, the connection they go over, and what became of each. No socket and no clock.
 //!
 //! A request is encoded when it is submitted: into the connection's outbound bytes if there is room, else into a frame of its own that waits
-//! for room or for the next connection. Its answer is decoded when it arrives, and waits for its caller.
+//! for room or for the next connection, and is told the time that is left when it is sent. Its answer is decoded when it arrives, and waits for its caller.
 //!
 //! Touched by callers and by the task that has the socket, under one lock ([`Transport`](crate::transport::Transport)), which is held for
 //! the time of a few copies. Bounded by the permits that callers need. When a connection ends, what was sent on it is unknown, and
@@ -20,7 +20,7 @@ use std::time::Duration;
 use corelode_net::body::Receipt;
 use corelode_net::handshake::ClientConfig;
 use corelode_net::table::{TableBuilder, encode_ping};
-use corelode_net::{CoreIndex, Frame, FrameReader, MapEpoch, RequestHead, RequestId, RequestIds};
+use corelode_net::{CoreIndex, Frame, FrameHeader, FrameReader, MapEpoch, RequestHead, RequestId, RequestIds};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
@@ -184,9 +184,7 @@ impl Lane {
     ) -> (RequestId, bool) {
         let Limits { deadline, patience } = limits;
         let request_id = self.ids.next();
-        let remaining = deadline.saturating_duration_since(now);
-        let deadline_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX).max(1);
-        let head = RequestHead { request_id, map_epoch, deadline_ms };
+        let head = RequestHead { request_id, map_epoch, deadline_ms: deadline_ms(deadline, now) };
         let (mut outcome, mut is_news) = (Awaited::Yet, false);
         let progress = if let Some(reason) = &self.closed {
             outcome = Awaited::Known(Err(AttemptError::NotSent { reason: reason.clone() }));
@@ -283,7 +281,7 @@ impl Lane {
         if self.connection.as_ref().is_some_and(|connection| connection.is_ready() && connection.grace.is_none()) {
             self.health = Health::Well;
         }
-        self.send_queued();
+        self.send_queued(now);
         Ok(())
     }
 
@@ -422,15 +420,16 @@ impl Lane {
         self.remove_if_over(id);
     }
 
-    /// Sends what waits while there is room.
-    fn send_queued(&mut self) {
+    /// Sends what waits while there is room. A frame may have waited long, and the server counts its deadline from receipt.
+    fn send_queued(&mut self, now: Instant) {
         let Some(connection) = &mut self.connection else { return };
         while connection.has_room()
             && let Some(id) = self.queue.pop_front()
         {
             let Some(call) = self.calls.get_mut(&id) else { continue };
-            let size_bytes = match &call.progress {
+            let size_bytes = match &mut call.progress {
                 Progress::Queued(frame) => {
+                    FrameHeader::set_deadline_ms(frame, deadline_ms(call.deadline, now));
                     connection.outbound.extend_from_slice(frame);
                     frame.len()
                 }
@@ -453,6 +452,12 @@ impl Lane {
             self.queue.retain(|id| self.calls.contains_key(id));
         }
     }
+}
+
+/// The time that is left, as a request says it: zero would be none.
+fn deadline_ms(deadline: Instant, now: Instant) -> u32 {
+    let remaining = deadline.saturating_duration_since(now);
+    u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
 /// Keeps an outcome for the caller, if it waits for one.

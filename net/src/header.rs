@@ -184,6 +184,17 @@ impl FrameHeader {
         bytes
     }
 
+    /// Gives a frame that was written, and has waited since, another deadline.
+    ///
+    /// # Panics
+    /// If `frame` does not begin with a header as [`encode`](Self::encode) makes it: only who wrote it may change it.
+    pub fn set_deadline_ms(frame: &mut [u8], deadline_ms: u32) {
+        let bytes = frame.first_chunk_mut().expect("a frame begins with a header");
+        let mut header = Self::decode(bytes, BODY_SIZE_BYTES_MAX).expect("the header is ours");
+        header.fields.deadline_ms = deadline_ms;
+        *bytes = header.encode();
+    }
+
     /// The opcode, if this version knows it.
     #[must_use]
     pub fn opcode(&self) -> Option<Opcode> {

@@ -118,6 +118,7 @@ impl FakeServer {
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) head: ReplyHead,
+    pub(crate) deadline_ms: u32,
     pub(crate) opcode: Opcode,
     /// The key of a GET, PUT or DELETE.
     pub(crate) key: Vec<u8>,
@@ -358,7 +359,16 @@ impl Peer {
             Opcode::SessionClose => session = Some(SessionClose::decode(&frame).unwrap().session),
             _ => {}
         }
-        Some(Request { head: ReplyHead::to(&frame.header, self.map_epoch), opcode, key, core, stamp, session })
+        let deadline_ms = frame.header.fields.deadline_ms;
+        Some(Request {
+            head: ReplyHead::to(&frame.header, self.map_epoch),
+            deadline_ms,
+            opcode,
+            key,
+            core,
+            stamp,
+            session,
+        })
     }
 
     /// Takes in what comes next; `false` at the end of the connection, or of the time to look.

@@ -130,3 +130,26 @@ async fn no_more_requests_are_under_way_than_the_server_allows() {
     drop(client);
     in_time(server.finish()).await;
 }
+
+/// The server counts a deadline from receipt: one that was written when the request began to wait would be too late.
+#[tokio::test]
+async fn a_request_that_waited_is_sent_with_the_time_that_is_left() {
+    let server = FakeServer::run(|server| {
+        server.limits.requests_in_flight_max = 1;
+        let mut data = server.accept_client();
+        let first = data.request();
+        // It looks for a tenth of a second.
+        data.expect_silence();
+        data.found(&first, &first.key).send();
+        let second = data.request();
+        let (was, is) = (first.deadline_ms, second.deadline_ms);
+        assert!(is > 0 && is + 50 < was, "{was} ms were left for the first, and {is} ms for the second");
+        data.found(&second, &second.key).send();
+        data.expect_close();
+    });
+    let client = Client::new(server.options());
+    let (one, other) = tokio::join!(value(&client, "one"), value(&client, "other"));
+    assert!(one.is_ok() && other.is_ok());
+    drop(client);
+    in_time(server.finish()).await;
+}
