@@ -164,9 +164,10 @@ impl Lane {
         self.calls.len() > 1
     }
 
-    /// Whether requests wait to be sent.
+    /// Whether requests wait to be sent. One whose time is over waits for its caller alone.
     pub(crate) fn has_queued(&self) -> bool {
-        self.queue.iter().any(|id| self.calls.contains_key(id))
+        let is_queued = |id| self.calls.get(id).is_some_and(|call| matches!(call.progress, Progress::Queued(_)));
+        self.queue.iter().any(is_queued)
     }
 
     /// Callers to wake, once the lock is released.
@@ -484,5 +485,25 @@ impl Hasher for IdHasher {
     fn write_u64(&mut self, id: u64) {
         // 2^64 divided by the golden ratio: neighbours land far apart (Knuth, The Art of Computer Programming 3, 6.4).
         self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else the task connects for nobody.
+    #[test]
+    fn a_request_whose_time_is_over_does_not_wait_to_be_sent() {
+        let now = Instant::now();
+        let mut lane = Lane::new(now, Duration::from_secs(3));
+        let until = now + Duration::from_millis(10);
+        let limits = Limits { deadline: until, patience: until };
+        let (id, is_news) = lane.submit(&Request::Status, MapEpoch(0), limits, now);
+        assert!(is_news && lane.has_queued());
+        lane.expire(until);
+        assert!(!lane.has_queued(), "its caller has not come for the outcome yet");
+        assert!(lane.poll_outcome(id, Waker::noop()).is_ready());
+        assert!(lane.is_idle());
     }
 }
