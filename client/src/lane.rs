@@ -4,7 +4,7 @@
 //! for room or for the next connection, and is told the time that is left when it is sent. Its answer is decoded when it arrives, and waits for its caller.
 //!
 //! Touched by callers and by the task that has the socket, under one lock ([`Transport`](crate::transport::Transport)), which is held for
-//! the time of a few copies. Bounded by the permits that callers need. When a connection ends, what was sent on it is unknown, and
+//! the time of a few copies. Bounded by the permits that callers need, of calls and of bytes. When a connection ends, what was sent on it is unknown, and
 //! what waits waits on.
 //!
 //! Where there are other nodes to ask, a lane that owes answers and brings nothing is asked for a sign of life by a PING, which a core that lives answers at
@@ -157,6 +157,12 @@ impl Lane {
     /// Whether anybody waits for anything.
     pub(crate) fn is_idle(&self) -> bool {
         self.calls.is_empty()
+    }
+
+    /// How many calls there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.calls.len()
     }
 
     /// Whether more than one call is under way, or answered and not picked up yet.

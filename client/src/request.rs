@@ -228,6 +228,23 @@ impl Request<'_> {
         }
     }
 
+    /// About what its frame takes, bytes: exact enough to bound the memory of many, whose keys and values are what matters.
+    pub(crate) fn size_bytes(&self) -> usize {
+        /// Header, fixed fields, and what stands before a key and a value.
+        const OVERHEAD_SIZE_BYTES: usize = 128;
+        OVERHEAD_SIZE_BYTES
+            + match self {
+                Self::Get { key, .. } | Self::Delete { key, .. } => key.len(),
+                Self::Put { key, value, .. } => key.len() + value.len(),
+                Self::Batch { operations, .. } => {
+                    operations.iter().map(|operation| OVERHEAD_SIZE_BYTES + operation.size_bytes()).sum()
+                }
+                Self::Scan(page) => page.start.len() + page.end.len() + page.prefix.len(),
+                Self::WithReceipt(request) | Self::Stamped { request, .. } => request.size_bytes(),
+                _ => 0,
+            }
+    }
+
     pub(crate) fn encode(&self, head: RequestHead, tables: &mut TableBuilder, out: &mut Vec<u8>) {
         match self {
             Self::Get { key, level } => GetRequest { slot: slot_of(key), key, level: *level }.encode(head, out),

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use corelode_net::limits::HANDSHAKE_BODY_SIZE_BYTES_MAX;
+use corelode_net::limits::{BODY_SIZE_BYTES_MAX, HANDSHAKE_BODY_SIZE_BYTES_MAX};
 use corelode_net::{CoreIndex, FrameReader, MapEpoch, RequestId};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::WriteHalf;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error::AttemptError;
@@ -28,6 +28,9 @@ use crate::retry::jittered;
 
 /// The most calls of one core that are queued or under way; the next ones wait before they are encoded.
 const CALLS_MAX: usize = 16 * 1024;
+/// The most bytes of their requests. Invariant: no less than the longest request.
+const CALLS_SIZE_BYTES_MAX: usize = 64 * 1024 * 1024;
+const _: () = assert!(CALLS_SIZE_BYTES_MAX >= BODY_SIZE_BYTES_MAX);
 /// Deadlines are looked at so often.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(20);
 const RECONNECT_DELAY_FIRST: Duration = Duration::from_millis(5);
@@ -52,7 +55,10 @@ struct Shared {
     /// The lane's [`Health`], to be looked at without its lock: until when nothing comes of a request, in milliseconds since the start.
     in_trouble_until_ms: AtomicU64,
     lane: Mutex<Lane>,
+    /// For calls,
     permits: Semaphore,
+    /// and for the bytes of their requests.
+    size_permits: Semaphore,
     /// There is something to send, or to connect for.
     has_news: Notify,
     /// There are calls again, whose deadlines count.
@@ -68,6 +74,7 @@ impl Transport {
             in_trouble_until_ms: AtomicU64::new(0),
             lane: Mutex::new(Lane::new(Instant::now(), options.connect_timeout)),
             permits: Semaphore::new(CALLS_MAX),
+            size_permits: Semaphore::new(CALLS_SIZE_BYTES_MAX),
             has_news: Notify::new(),
             has_calls: Notify::new(),
             is_closed: Notify::new(),
@@ -84,13 +91,10 @@ impl Transport {
         limits: Limits,
     ) -> Result<Reply, AttemptError> {
         let shared = &*self.handle.shared;
-        let _permit = match shared.permits.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => match timeout_at(limits.patience, shared.permits.acquire()).await {
-                Ok(permit) => permit.expect("the semaphore is never closed"),
-                Err(_) => return Err(AttemptError::TimedOut { was_sent: false }),
-            },
-        };
+        // In this order for all: who has bytes lacks nothing more, and gives them back.
+        let _permit = permits(&shared.permits, 1, limits.patience).await?;
+        let size_bytes = request.size_bytes().min(CALLS_SIZE_BYTES_MAX);
+        let _size_permits = permits(&shared.size_permits, size_bytes, limits.patience).await?;
         let now = Instant::now();
         if now >= limits.patience {
             return Err(AttemptError::TimedOut { was_sent: false });
@@ -105,6 +109,18 @@ impl Transport {
         let Shared { started, in_trouble_until_ms, .. } = &*self.handle.shared;
         let until_ms = in_trouble_until_ms.load(Ordering::Relaxed);
         until_ms != 0 && until_ms > milliseconds(started.elapsed())
+    }
+}
+
+/// So many permits, as long as there is patience.
+async fn permits(semaphore: &Semaphore, count: usize, patience: Instant) -> Result<SemaphorePermit<'_>, AttemptError> {
+    let count = u32::try_from(count).expect("the bounds fit 32 bits");
+    if let Ok(permits) = semaphore.try_acquire_many(count) {
+        return Ok(permits);
+    }
+    match timeout_at(patience, semaphore.acquire_many(count)).await {
+        Ok(permits) => Ok(permits.expect("the semaphore is never closed")),
+        Err(_) => Err(AttemptError::TimedOut { was_sent: false }),
     }
 }
 
@@ -404,5 +420,53 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use corelode_net::body::Durability;
+    use corelode_net::limits::VALUE_LENGTH_MAX;
+
+    use super::*;
+
+    /// A server that takes connections and says nothing, and callers that all want to write a MiB.
+    #[tokio::test]
+    async fn requests_that_wait_are_bounded_by_their_bytes() {
+        const COUNT: usize = 100;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let address = listener.local_addr().expect("a port").to_string();
+        let options = Options::from_addresses(vec![address.clone()]);
+        let transport = Transport::start(options, address.into(), None, Arc::default());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let limits = Limits { deadline, patience: deadline };
+        let value: Arc<[u8]> = vec![0; VALUE_LENGTH_MAX].into();
+        let calls: Vec<_> = (0..COUNT)
+            .map(|_| {
+                let (transport, value) = (transport.clone(), Arc::clone(&value));
+                tokio::spawn(async move {
+                    let put = Request::Put { key: b"key", value: &value, ttl_ms: 0, durability: Durability::Synced };
+                    transport.call(put, MapEpoch(0), limits).await
+                })
+            })
+            .collect();
+        let permits = || transport.handle.shared.size_permits.available_permits();
+        while permits() > VALUE_LENGTH_MAX {
+            tokio::task::yield_now().await;
+        }
+        // Every caller has had its turn by then; those who found no room wait before they are encoded.
+        for _ in 0..2 * COUNT {
+            tokio::task::yield_now().await;
+        }
+        let shared = &transport.handle.shared;
+        let submitted = shared.with(|lane| lane.len());
+        assert_eq!(submitted, CALLS_SIZE_BYTES_MAX / VALUE_LENGTH_MAX - 1, "and with its header none more fits");
+        // Who goes away makes room.
+        calls.iter().for_each(tokio::task::JoinHandle::abort);
+        while permits() < CALLS_SIZE_BYTES_MAX {
+            tokio::task::yield_now().await;
+        }
     }
 }
