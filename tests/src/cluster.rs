@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use corelode_client::blocking::Client;
 use corelode_client::{Error, ErrorCode, Options, WriteOptions};
+use corelode_net::table::counters;
 
 use crate::network::Network;
 use crate::server::{Server, ServerOptions};
@@ -83,7 +84,24 @@ impl Cluster {
             network,
         };
         (0..3).for_each(|node| cluster.restart(node));
+        cluster.await_whole();
         cluster
+    }
+
+    /// Waits until each partition has a leader that knows the disks of all its voters: until then a new cluster elects nobody without all of them.
+    fn await_whole(&self) {
+        let started = Instant::now();
+        let is_whole = |client: &Client| {
+            client.status().is_ok_and(|status| {
+                [counters::REPLICAS_WITHOUT_LEADER, counters::GROUPS_SHORT_OF_VOTERS]
+                    .iter()
+                    .all(|name| status.total(name) == 0)
+            })
+        };
+        while !self.clients.iter().all(is_whole) {
+            assert!(started.elapsed() < PATIENCE, "the new cluster is not whole yet");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Starts a node that does not run. Nodes count from 0.

@@ -160,7 +160,7 @@ fn replicas_compare_what_they_have_applied_and_keep_their_connections() {
     let compared = || {
         let statuses = client.statuses().expect("a node knows the others");
         let of_each = statuses.into_iter().filter_map(|(_, status)| status.ok());
-        of_each.map(|status| status.total(corelode_net::table::counters::STATE_HASHES_COMPARED_TOTAL)).sum::<u64>()
+        of_each.map(|status| status.total(counters::STATE_HASHES_COMPARED_TOTAL)).sum::<u64>()
     };
     let started = std::time::Instant::now();
     let mut number = 0;

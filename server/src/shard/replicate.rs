@@ -94,11 +94,16 @@ impl<E: Environment> Shard<E> {
     /// Why this node does not serve a partition, and who does.
     fn not_leader(&self, partition: PartitionId) -> Failure {
         let Some(replication) = &self.replication else { return ErrorCode::NotLeader.into() };
-        let leader = replication.groups.get(&partition).and_then(|group| group.leader());
+        let group = replication.groups.get(&partition);
+        let is_new = group.is_some_and(|group| !group.is_bound());
+        let leader = group.and_then(|group| group.leader());
         let other = leader.filter(|leader| *leader != replication.cluster.node);
         let known = other.and_then(|node| Some(Leader { node, address: *replication.cluster.nodes.get(&node)? }));
         let message = match known {
             Some(Leader { node, address }) => format!("node {node} at {address} leads partition {partition}"),
+            None if is_new => {
+                format!("partition {partition} is new, and serves once all nodes of the cluster have been up together")
+            }
             None => format!("no leader of partition {partition} is known here"),
         };
         Failure { leader: known, ..Failure::with_message(ErrorCode::NotLeader, message) }
