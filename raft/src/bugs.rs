@@ -83,6 +83,8 @@ bugs! {
     HandoverNeverGivenUp = "handover-never-given-up",
     /// A follower that fell silent stays so when its leader is down.
     SilentForGood = "silent-for-good",
+    /// A leader takes for received what it has sent to nobody.
+    ReceiptsNotCounted = "receipts-not-counted",
     /// Learners count as voters.
     LearnersVote = "learners-vote",
 }

@@ -148,7 +148,9 @@ impl Raft {
             self.reply(from, round, AppendOutcome::Stored(matched), is_quiet);
             return;
         }
-        if append.is_round_awaited {
+        if append.is_receipt_awaited {
+            self.reply(from, round, AppendOutcome::Received(matched), is_quiet);
+        } else if append.is_round_awaited {
             self.reply(from, round, AppendOutcome::Stored(stored.min(matched)), is_quiet);
         }
         let term = self.hard_state.term;

@@ -43,6 +43,10 @@ pub(crate) struct Leader {
     /// When the newest round began that a quorum has answered.
     pub(crate) lease_begun: Option<Time>,
     handover: Option<Handover>,
+    /// The last entry of which somebody waits to hear that a quorum has it in memory.
+    receipt_awaited: LogIndex,
+    /// How far a quorum was found to have it in memory.
+    received: LogIndex,
     /// Somebody was told to campaign. When that arrives, and whether at all, is not known: it ends leases for this term.
     pub(crate) is_lease_forfeit: bool,
     /// It has led since.
@@ -99,6 +103,8 @@ impl Raft {
             rounds_begun: VecDeque::from([(Round(1), now)]),
             lease_begun: None,
             handover: None,
+            receipt_awaited: LogIndex(0),
+            received: LogIndex(0),
             is_lease_forfeit: false,
             since: now,
             is_quiet: false,
@@ -132,10 +138,19 @@ impl Raft {
         position
     }
 
-    pub(crate) fn propose(&mut self, now: Time, bytes: u32) -> Result<LogPosition, Refused> {
+    pub(crate) fn propose(
+        &mut self,
+        now: Time,
+        bytes: u32,
+        is_receipt_awaited: bool,
+    ) -> Result<LogPosition, Refused> {
         let term = self.hard_state.term;
         self.leading(now)?;
-        Ok(self.append(&EntryInfo { term, bytes, membership: None }))
+        let position = self.append(&EntryInfo { term, bytes, membership: None });
+        if let (true, Role::Leader(leader)) = (is_receipt_awaited, &mut self.role) {
+            leader.receipt_awaited = position.index;
+        }
+        Ok(position)
     }
 
     /// The leader, awake, if this replica leads and goes on doing so.
@@ -222,6 +237,10 @@ impl Raft {
                     self.advance_commit(now);
                 }
             }
+            AppendOutcome::Received(index) => {
+                assert!(index <= last, "node {from} has received {index}, and {last} is the leader's last");
+                progress.received = progress.received.max(index);
+            }
             AppendOutcome::Rejected { previous, hint } => self.append_rejected(from, previous, hint),
         }
         self.leave_snapshot(from);
@@ -290,6 +309,32 @@ impl Raft {
         }
     }
 
+    /// Finds how far a quorum, itself included, has at least in memory what somebody wants to know that of. Such entries are not committed: if enough of that quorum
+    /// crash before their disks have them, they are gone. As long as nobody does, nobody is elected who lacks them.
+    fn count_receipts(&mut self) {
+        let (node, last, committed) = (self.config.node, self.log.last().index, self.log.committed());
+        let membership = self.log.membership();
+        let Role::Leader(leader) = &self.role else { return };
+        if leader.receipt_awaited <= leader.received.max(committed) {
+            return;
+        }
+        let received = |member: NodeId| match leader.followers.get(&member) {
+            _ if member == node || bugs::is_planted(Bug::ReceiptsNotCounted) => last,
+            progress => progress.map_or(LogIndex(0), |progress| progress.received),
+        };
+        let reached = membership.reached_by_quorum(received).min(leader.receipt_awaited);
+        // What follows a change of members that may yet be undone waits for it.
+        let bound = self.log.membership_index();
+        let reached = if bound > committed { reached.min(bound.previous()) } else { reached };
+        let is_own_term = self.log.term_at(reached) == Some(self.hard_state.term);
+        if reached > leader.received.max(committed) && is_own_term {
+            marks::hit(Mark::ReceivedAheadOfCommit);
+            let Role::Leader(leader) = &mut self.role else { return };
+            leader.received = reached;
+            self.output.received = Some(reached);
+        }
+    }
+
     /// A change that is committed goes on to its second step, or is over.
     fn membership_committed(&mut self, now: Time) {
         if self.log.membership_index() > self.log.committed() {
@@ -312,6 +357,8 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.followers.get_mut(&node) else { return };
         progress.is_quiet = false;
+        // If it has crashed, only what it has stored is left.
+        progress.received = progress.matched;
         leader.wake(now);
         self.unreachable(node);
     }
@@ -369,6 +416,7 @@ impl Raft {
             return;
         }
         self.answer_reads(now);
+        self.count_receipts();
         self.leave_if_removed(now);
         let is_round_new = self.begin_round(now);
         let may_be_quiet = self.may_be_quiet();
@@ -435,6 +483,7 @@ impl Raft {
             }
             progress.sent_at = now;
             let is_quiet = may_be_quiet && is_heartbeat_due;
+            let is_receipt_awaited = !entries.infos.is_empty() && entries.first <= leader.receipt_awaited;
             // Who is spoken to wakes, and must say again that it has fallen silent.
             progress.is_quiet &= is_quiet;
             let append = Append {
@@ -444,6 +493,7 @@ impl Raft {
                 committed: self.log.committed(),
                 round: leader.round,
                 is_round_awaited: is_round_new && is_voter,
+                is_receipt_awaited,
                 is_quiet,
             };
             self.send(node, Message::Append(append));

@@ -32,6 +32,8 @@ marks! {
     StaleRejectionIgnored,
     /// A follower was sent nothing more until it answered.
     WindowFull,
+    /// A quorum has entries in memory that are not committed yet.
+    ReceivedAheadOfCommit,
     /// A quorum has an entry of an earlier term, which is not committed for that.
     EarlierTermNotCounted,
     /// A snapshot took the place of the log.

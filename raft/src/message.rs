@@ -83,6 +83,8 @@ pub struct Append {
     pub round: Round,
     /// Whether reads wait for the round: then the answer must not wait for the disk.
     pub is_round_awaited: bool,
+    /// Whether somebody waits to hear that the entries are in memory: then an answer leaves before the disk has them.
+    pub is_receipt_awaited: bool,
     /// The leader has nothing more to say: fall silent, and do not miss its heartbeats.
     pub is_quiet: bool,
 }
@@ -105,6 +107,8 @@ pub struct AppendReply {
 pub enum AppendOutcome {
     /// It has stored the leader's log up to here.
     Stored(LogIndex),
+    /// It has the leader's log up to here in memory, and will say when it is stored.
+    Received(LogIndex),
     /// It has no such entry as the one before the first.
     Rejected {
         /// That entry's index.

@@ -30,6 +30,8 @@ pub struct Progress {
     pub(crate) state: ReplicationState,
     /// The last entry that it has stored, as it said.
     pub(crate) matched: LogIndex,
+    /// The last entry that it has at least in memory. Invariant: no less than `matched`.
+    pub(crate) received: LogIndex,
     /// The next entry to send. Runs ahead of `matched` while replicating, in the hope that nothing is lost.
     pub(crate) next: LogIndex,
     /// Messages with entries that were not answered: their last entries, and bytes.
@@ -54,6 +56,7 @@ impl Progress {
         Self {
             state: ReplicationState::Probe,
             matched: LogIndex(0),
+            received: LogIndex(0),
             next,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
@@ -118,6 +121,7 @@ impl Progress {
     pub(crate) fn stored(&mut self, index: LogIndex) -> bool {
         let is_news = index > self.matched;
         self.matched = self.matched.max(index);
+        self.received = self.received.max(index);
         self.next = self.next.max(self.matched.next());
         while let Some((_, bytes)) = self.in_flight.pop_front_if(|(last, _)| *last <= index) {
             self.in_flight_bytes -= bytes;

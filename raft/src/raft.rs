@@ -109,6 +109,8 @@ pub enum Input {
     Propose {
         /// Its length.
         bytes: u32,
+        /// Whether somebody waits to hear that a quorum has it in memory: see [`Output::received`].
+        is_receipt_awaited: bool,
     },
     /// A linearizable read has arrived.
     Read(ReadId),
@@ -255,6 +257,9 @@ pub struct Output {
     pub messages: Vec<(NodeId, Message)>,
     /// Entries up to here are to be applied, if that is news.
     pub committed: Option<LogIndex>,
+    /// A quorum has entries up to here, of which somebody wanted to know that, at least in memory, if that is news. They are not committed: a leader that loses its
+    /// place may find them replaced.
+    pub received: Option<LogIndex>,
     /// Reads that may be answered.
     pub reads: Vec<ReadReady>,
     /// Followers that need a snapshot.
@@ -270,6 +275,7 @@ impl Output {
         self.own_entries.clear();
         self.messages.clear();
         self.committed = None;
+        self.received = None;
         self.reads.clear();
         self.snapshots.clear();
         self.is_status_changed = false;
@@ -378,7 +384,9 @@ impl Raft {
     pub fn step(&mut self, now: Time, input: Input) -> Result<Accepted, Refused> {
         match input {
             Input::Tick => self.tick(now),
-            Input::Propose { bytes } => return self.propose(now, bytes).map(Accepted::Entry),
+            Input::Propose { bytes, is_receipt_awaited } => {
+                return self.propose(now, bytes, is_receipt_awaited).map(Accepted::Entry);
+            }
             Input::Read(id) => self.read(now, id)?,
             Input::Message { from, message } => return Ok(self.receive(now, from, message)),
             Input::Stored(persist) => self.stored(now, persist),

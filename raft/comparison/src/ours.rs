@@ -68,7 +68,7 @@ impl Group for Cluster {
     }
 
     fn propose(&mut self, node: u64, cut: &BTreeSet<(u64, u64)>) {
-        self.turn(node, Input::Propose { bytes: 10 }, cut);
+        self.turn(node, Input::Propose { bytes: 10, is_receipt_awaited: false }, cut);
         self.settle(cut);
     }
 

@@ -4,6 +4,7 @@
 //! - **Log matching:** an entry of an index and term has one content, and one entry before it, in all logs.
 //! - **Durability:** votes, requests for votes and acknowledgements leave only after what they speak of is on the disk.
 //! - **Rounds:** nobody answers a round that has not begun.
+//! - **Receipts:** what a quorum has in memory is committed in the end, unless one of the replicas crashes.
 //! - **Commit:** a leader commits an entry of its term that a quorum has on disk; nobody else commits anything new.
 //! - **Changes:** a leader begins one once the one before is committed.
 //! - **Leader completeness:** what is committed is in the log of every leader of a later term.
@@ -68,12 +69,24 @@ pub(crate) struct History {
     reads: HashMap<ReadId, LogIndex>,
     /// The newest round of each term.
     rounds: HashMap<Term, Round>,
+    /// How often a replica has crashed,
+    crashes: u64,
+    /// and how often it had been when an entry was first in a log.
+    crashes_before: HashMap<LogPosition, u64>,
+    /// Entries that a quorum has in memory, none of which has crashed since.
+    received: BTreeMap<LogIndex, Term>,
 }
 
 impl History {
     /// The last entry that is committed anywhere.
     pub(crate) fn committed(&self) -> LogIndex {
         LogIndex(self.committed.len() as u64)
+    }
+
+    /// A replica has lost what it had in memory alone.
+    pub(crate) fn crashed(&mut self) {
+        self.crashes += 1;
+        self.received.clear();
     }
 
     pub(crate) fn read_begins(&mut self, id: ReadId) {
@@ -89,6 +102,9 @@ impl History {
             check_changes(id, node, turn);
         }
         self.check_commit(replicas, id, &before, turn);
+        if let Some(index) = turn.received {
+            self.note_received(id, node, index);
+        }
         for envelope in &turn.envelopes {
             self.check_message(replicas, id, node, &before, envelope);
         }
@@ -103,11 +119,25 @@ impl History {
             let Some(entry) = node.log.entry(*index) else { continue };
             let previous = node.log.term_at(index.previous()).expect("there is one before it");
             let position = LogPosition { term: entry.info.term, index: *index };
+            self.crashes_before.entry(position).or_insert(self.crashes);
             let known = self.entries.entry(position).or_insert_with(|| (previous, entry.clone()));
             assert!(
                 *known == (previous, entry.clone()),
                 "log matching: at {position} node {id} has {entry:?} behind term {previous}, elsewhere it is {known:?}"
             );
+        }
+    }
+
+    fn note_received(&mut self, id: NodeId, node: &Node, through: LogIndex) {
+        let term = node.raft.hard_state().term;
+        assert!(node.raft.is_leader(), "node {id} counts receipts and leads nobody");
+        assert_eq!(node.log.term_at(through), Some(term), "node {id} counts receipts of an earlier term");
+        for index in self.committed().0 + 1..=through.0 {
+            let index = LogIndex(index);
+            let term = node.log.term_at(index).expect("what is not committed is there");
+            if self.crashes_before.get(&LogPosition { term, index }) == Some(&self.crashes) {
+                self.received.insert(index, term);
+            }
         }
     }
 
@@ -144,6 +174,9 @@ impl History {
                 before.is_leader || node.raft.is_leader(),
                 "node {id} commits {index} and leads nobody; {known} was the last"
             );
+            if let Some(term) = self.received.remove(index) {
+                assert_eq!(term, entry.info.term, "a quorum had received {index}@{term}, and none of it has crashed");
+            }
             let by = if before.is_leader { before.term } else { node.raft.hard_state().term };
             self.committed.push(Committed { entry: entry.clone(), by });
         }

@@ -132,6 +132,8 @@ pub(crate) struct Turn {
     pub(crate) snapshots: Vec<NodeId>,
     /// Entries that are applied now.
     pub(crate) applied: Vec<(LogIndex, Entry)>,
+    /// Up to here a quorum has entries in memory, as it found just now.
+    pub(crate) received: Option<LogIndex>,
     /// Entries that are in the log now and were not before.
     pub(crate) added: Vec<LogIndex>,
     pub(crate) is_status_changed: bool,
@@ -172,8 +174,14 @@ impl Node {
         }
     }
 
-    pub(crate) fn propose(&mut self, now: Time, payload: u64, bytes: u32) -> Result<LogPosition, Refused> {
-        let accepted = self.raft.step(now, Input::Propose { bytes })?;
+    pub(crate) fn propose(
+        &mut self,
+        now: Time,
+        payload: u64,
+        bytes: u32,
+        is_receipt_awaited: bool,
+    ) -> Result<LogPosition, Refused> {
+        let accepted = self.raft.step(now, Input::Propose { bytes, is_receipt_awaited })?;
         let Accepted::Entry(position) = accepted else { panic!("a proposal is an entry, not {accepted:?}") };
         let info = EntryInfo { term: position.term, bytes, membership: None };
         self.pending.insert(position.index, Entry { info, payload });
@@ -263,6 +271,7 @@ impl Node {
         let mut turn = Turn {
             added: self.pending.keys().copied().collect(),
             is_status_changed: output.is_status_changed,
+            received: output.received,
             reads: std::mem::take(&mut output.reads),
             snapshots: std::mem::take(&mut output.snapshots),
             ..Turn::default()

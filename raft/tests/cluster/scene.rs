@@ -3,7 +3,7 @@
 //! | Command | What it does |
 //! |---|---|
 //! | `nodes 3 [learner=4] [lease] [silent] [window=2]` | begins, with that many voters |
-//! | `campaign 1`, `propose 1 100`, `read 1 7`, `transfer 1 2`, `members 1 2,3,4 [learners=1]` | a wish to a node |
+//! | `campaign 1`, `propose 1 100 [memory]`, `read 1 7`, `transfer 1 2`, `members 1 2,3,4 [learners=1]` | a wish to a node |
 //! | `down 1 2`, `up 1 2`, `truncate 1 5`, `committed 1 2@1`, `snapshot 1>2`, `snapshot failed 1>2` | what its driver reports |
 //! | `deliver [1>2]` | what was sent so far arrives, in order; what it causes waits |
 //! | `settle` | messages arrive until there are none |
@@ -87,7 +87,8 @@ impl Scene {
             ["nodes", count, options @ ..] => self.begin(count.parse().unwrap(), options),
             ["campaign", node] => self.wish(node, Input::Campaign),
             ["read", node, id] => self.read(node_of(node), ReadId(id.parse().unwrap())),
-            ["propose", node, bytes] => self.propose(node_of(node), bytes.parse().unwrap()),
+            ["propose", node, bytes] => self.propose(node_of(node), bytes.parse().unwrap(), false),
+            ["propose", node, bytes, "memory"] => self.propose(node_of(node), bytes.parse().unwrap(), true),
             ["transfer", node, to] => self.wish(node, Input::Transfer { to: node_of(to) }),
             ["members", node, voters, learners @ ..] => {
                 let learners = learners.first().and_then(|text| text.strip_prefix("learners=")).unwrap_or("");
@@ -150,6 +151,7 @@ impl Scene {
                 let node = node_of(node);
                 self.told.remove(&node);
                 let crashed = self.nodes.remove(&node).expect("it runs");
+                self.history.crashed();
                 self.disks.insert(node, crashed.crash(0, None));
             }
             ["restart", node] => self.start(node_of(node)),
@@ -216,10 +218,10 @@ impl Scene {
         self.turn(id, |node, now| node.input(now, Input::Read(read)).map(drop));
     }
 
-    fn propose(&mut self, id: NodeId, bytes: u32) {
+    fn propose(&mut self, id: NodeId, bytes: u32, is_receipt_awaited: bool) {
         self.payloads += 1;
         let payload = self.payloads;
-        self.turn(id, |node, now| node.propose(now, payload, bytes).map(drop));
+        self.turn(id, |node, now| node.propose(now, payload, bytes, is_receipt_awaited).map(drop));
     }
 
     fn snapshot_ends(&mut self, (from, to): (NodeId, NodeId)) {
@@ -253,6 +255,9 @@ impl Scene {
         }
         if let Some((last, _)) = turn.applied.last() {
             self.tell(&format!("{id}: applies up to {last}"));
+        }
+        if let Some(received) = turn.received {
+            self.tell(&format!("{id}: a quorum has received up to {received}"));
         }
         for read in &turn.reads {
             self.tell(&format!("{id}: read {} may be answered once {} is applied", read.id, read.index));
@@ -416,6 +421,7 @@ fn describe_message(message: &Message) -> String {
         Message::AppendReply(AppendReply { term, round, outcome, is_quiet }) => {
             let outcome = match outcome {
                 AppendOutcome::Stored(index) => format!("stored {index}"),
+                AppendOutcome::Received(index) => format!("received {index}"),
                 AppendOutcome::Rejected { previous, hint } => format!("rejected behind {previous}, hint {hint}"),
             };
             format!("{outcome}, term {term}, round {round}{}", if *is_quiet { ", silent" } else { "" })
@@ -425,13 +431,15 @@ fn describe_message(message: &Message) -> String {
 }
 
 fn describe_append(append: &Append) -> String {
-    let Append { term, previous, entries, committed, round, is_round_awaited, is_quiet } = append;
+    let Append { term, previous, entries, committed, round, is_round_awaited, is_receipt_awaited, is_quiet } =
+        append;
     let what = match entries.infos.len() {
         0 => format!("heartbeat at {previous}"),
         1 => format!("append {} behind {previous}", entries.first),
         _ => format!("append {} to {} behind {previous}", entries.first, entries.last()),
     };
     let awaited = if *is_round_awaited { " awaited" } else { "" };
+    let receipt = if *is_receipt_awaited { ", receipt awaited" } else { "" };
     let quiet = if *is_quiet { ", fall silent" } else { "" };
-    format!("{what}, term {term}, committed {committed}, round {round}{awaited}{quiet}")
+    format!("{what}, term {term}, committed {committed}, round {round}{awaited}{receipt}{quiet}")
 }

@@ -203,6 +203,7 @@ impl Simulation {
         let machine = self.machines.get_mut(&id).unwrap();
         machine.inbox.clear();
         let Some(node) = machine.node.take() else { return };
+        self.history.crashed();
         let whole = usize::try_from(whole).unwrap();
         machine.disk = Some(node.crash(whole, is_torn.then(|| usize::try_from(entries).unwrap())));
     }
@@ -211,6 +212,7 @@ impl Simulation {
         let machine = self.machines.get_mut(&id).unwrap();
         machine.inbox.clear();
         let Some(node) = machine.node.take() else { return };
+        self.history.crashed();
         machine.disk = Some(node.crash_while_installing(snapshot));
     }
 
@@ -346,7 +348,8 @@ impl Simulation {
                 Waiting::Propose => {
                     self.payloads += 1;
                     let bytes = u32::try_from(self.random.between(1, 30)).unwrap();
-                    let _ = node.propose(now, self.payloads, bytes);
+                    let is_receipt_awaited = self.random.percent(30);
+                    let _ = node.propose(now, self.payloads, bytes, is_receipt_awaited);
                 }
                 Waiting::Read(read) => {
                     if node.input(now, Input::Read(read)).is_ok() {
