@@ -187,6 +187,7 @@ fn peers(criterion: &mut Criterion) {
         committed: LogIndex(69_990),
         round: Round(12),
         is_round_awaited: false,
+        is_receipt_awaited: false,
         is_quiet: false,
     };
     let payload = [0x5a; 160];

@@ -171,11 +171,13 @@ fn messages_between_nodes_are_the_schemas() {
         committed: LogIndex(5),
         round: Round(6),
         is_round_awaited: true,
+        is_receipt_awaited: true,
         is_quiet: true,
     };
     let vote = |kind| PeerVoteRequest { kind, term: Term(9), last: position(7, 8) };
     let reply = |is_pre, is_granted| PeerVoteReply { is_pre, term: Term(9), is_granted };
     let stored = PeerAppendOutcome::Stored(LogIndex(20));
+    let received = PeerAppendOutcome::Received(LogIndex(20));
     let rejected = PeerAppendOutcome::Rejected { previous: LogIndex(20), hint: position(21, 22) };
     let append_reply = |is_quiet, outcome| PeerAppendReply { term: Term(9), round: Round(23), is_quiet, outcome };
     let ours = body(|out| {
@@ -190,6 +192,7 @@ fn messages_between_nodes_are_the_schemas() {
             PeerMessage::VoteReply(reply(true, false)),
             PeerMessage::VoteReply(reply(false, true)),
             PeerMessage::AppendReply(append_reply(false, stored)),
+            PeerMessage::AppendReply(append_reply(false, received)),
             PeerMessage::AppendReply(append_reply(true, rejected)),
             PeerMessage::TimeoutNow { term: Term(9) },
         ] {
@@ -199,9 +202,9 @@ fn messages_between_nodes_are_the_schemas() {
     });
     let head = |kind: Kind, flags: Flag, length| wire::PeerMessageHead::new(11, kind.0, flags.bits(), length, 9).0;
     let append_length = 40 + 2 * 16 + length(KEY);
-    let append_flags = Flag::ROUND_AWAITED | Flag::QUIET;
+    let append_flags = Flag::ROUND_AWAITED | Flag::QUIET | Flag::RECEIPT_AWAITED;
     let theirs = [
-        &wire::PeerTurnHead::new(1, 2, 9, 0).0[..],
+        &wire::PeerTurnHead::new(1, 2, 10, 0).0[..],
         &wire::PeerMessageHead::new(10, Kind::APPEND.0, append_flags.bits(), append_length, 9).0,
         &wire::PeerAppend::new(3, 4, 5, 6, 2, 0).0,
         &wire::PeerEntry::new(8, length(KEY), crc32fast::hash(KEY)).0,
@@ -216,6 +219,8 @@ fn messages_between_nodes_are_the_schemas() {
         &head(Kind::VOTE_REPLY, Flag::PRE, 0),
         &head(Kind::VOTE_REPLY, Flag::GRANTED, 0),
         &head(Kind::APPEND_REPLY, Flag::empty(), 32),
+        &wire::PeerAppendReply::new(23, 20, 0, 0).0,
+        &head(Kind::APPEND_REPLY, Flag::RECEIVED, 32),
         &wire::PeerAppendReply::new(23, 20, 0, 0).0,
         &head(Kind::APPEND_REPLY, Flag::QUIET | Flag::REJECTED, 32),
         &wire::PeerAppendReply::new(23, 20, 21, 22).0,

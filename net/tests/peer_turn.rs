@@ -41,6 +41,7 @@ fn said() -> impl Strategy<Value = Said> {
     });
     let outcome = prop_oneof![
         number().prop_map(|index| PeerAppendOutcome::Stored(LogIndex(index))),
+        number().prop_map(|index| PeerAppendOutcome::Received(LogIndex(index))),
         (number(), any_position())
             .prop_map(|(index, hint)| PeerAppendOutcome::Rejected { previous: LogIndex(index), hint }),
     ];
@@ -52,7 +53,7 @@ fn said() -> impl Strategy<Value = Said> {
     let payload = prop_oneof![4 => vec(any::<u8>(), 0..40), 1 => vec(any::<u8>(), 1_000..5_000)];
     let entries = vec((0u64..3, payload), 0..6);
     let numbers = (0u64..1_000, number(), number(), number().prop_map(|index| index / 2), 0u64..3);
-    let append = (numbers, any::<(bool, bool)>(), entries).prop_map(|(numbers, flags, entries)| {
+    let append = (numbers, any::<(bool, bool, bool)>(), entries).prop_map(|(numbers, flags, entries)| {
         let (previous_term, committed, round, previous_index, ahead) = numbers;
         let mut term = previous_term;
         let entries: Vec<_> = entries
@@ -68,7 +69,8 @@ fn said() -> impl Strategy<Value = Said> {
             committed: LogIndex(committed),
             round: Round(round),
             is_round_awaited: flags.0,
-            is_quiet: flags.1,
+            is_receipt_awaited: flags.1,
+            is_quiet: flags.2,
         };
         Said::Append(append, entries)
     });
@@ -157,14 +159,14 @@ fn each_fault_of_a_turn_is_named() {
     let field = |field, found| BodyError::Field { field, found };
     assert_eq!(decode(&sample()), Ok(()));
     assert_eq!(changed(8, &[0]), field("number of a turn", 0));
-    assert_eq!(changed(16, &[5]), BodyError::Trailing { bytes: 16 });
-    assert_eq!(changed(16, &[7]), BodyError::Truncated { needed: 16, found: 0 });
+    assert_eq!(changed(16, &[6]), BodyError::Trailing { bytes: 16 });
+    assert_eq!(changed(16, &[8]), BodyError::Truncated { needed: 16, found: 0 });
     assert_eq!(changed(16, &u32::MAX.to_le_bytes()), BodyError::Truncated { needed: 16, found: 0 });
     assert_eq!(changed(20, &[1]).code(), ErrorCode::Malformed);
     for kind in [0, 6, 255] {
         assert_eq!(changed(APPEND + 2, &[kind]).code(), ErrorCode::Unsupported);
     }
-    for flags in [1, 2, 4, 32, 64, 128] {
+    for flags in [1, 2, 4, 32, 128] {
         assert_eq!(changed(APPEND + 3, &[flags]).code(), ErrorCode::Unsupported);
     }
     assert_eq!(changed(VOTE_REQUEST + 3, &[3]), field("kind of a vote", 3));

@@ -1065,6 +1065,8 @@ mod bitflags_peer_message_flags {
       const ROUND_AWAITED = 8;
       const QUIET = 16;
       const REJECTED = 32;
+      const RECEIPT_AWAITED = 64;
+      const RECEIVED = 128;
     }
   }
 }

@@ -42,8 +42,8 @@ impl Kind {
         match self {
             Self::VoteRequest => flags::PRE | flags::TRANSFER,
             Self::VoteReply => flags::PRE | flags::GRANTED,
-            Self::Append => flags::ROUND_AWAITED | flags::QUIET,
-            Self::AppendReply => flags::QUIET | flags::REJECTED,
+            Self::Append => flags::ROUND_AWAITED | flags::QUIET | flags::RECEIPT_AWAITED,
+            Self::AppendReply => flags::QUIET | flags::REJECTED | flags::RECEIVED,
             Self::TimeoutNow => 0,
         }
     }
@@ -57,6 +57,8 @@ pub(crate) mod flags {
     pub(crate) const ROUND_AWAITED: u8 = 1 << 3;
     pub(crate) const QUIET: u8 = 1 << 4;
     pub(crate) const REJECTED: u8 = 1 << 5;
+    pub(crate) const RECEIPT_AWAITED: u8 = 1 << 6;
+    pub(crate) const RECEIVED: u8 = 1 << 7;
 
     /// `flag` if `condition`.
     pub(crate) fn when(condition: bool, flag: u8) -> u8 {
@@ -125,6 +127,8 @@ pub struct PeerAppend {
     pub round: Round,
     /// Whether reads wait for the round; in the flags.
     pub is_round_awaited: bool,
+    /// Whether somebody waits to hear that the entries are in memory; in the flags.
+    pub is_receipt_awaited: bool,
     /// The leader falls silent; in the flags.
     pub is_quiet: bool,
 }
@@ -170,6 +174,8 @@ pub struct PeerAppendReply {
 pub enum PeerAppendOutcome {
     /// It has stored the leader's log up to here.
     Stored(LogIndex),
+    /// It has the leader's log up to here in memory.
+    Received(LogIndex),
     /// It has no such entry as the one before the first.
     Rejected {
         /// That entry's index.
@@ -245,6 +251,7 @@ impl<'a> PeerMessage<'a> {
                     committed: LogIndex(number("index", u64_at(fixed, 16))?),
                     round: Round(number("round", u64_at(fixed, 24))?),
                     is_round_awaited: has(flags::ROUND_AWAITED),
+                    is_receipt_awaited: has(flags::RECEIPT_AWAITED),
                     is_quiet: has(flags::QUIET),
                 };
                 Self::Append(append, PeerEntries { remaining: u32_at(fixed, 32) as usize, rest: entries })
@@ -253,11 +260,19 @@ impl<'a> PeerMessage<'a> {
                 let (fixed, end) = split_struct::<APPEND_REPLY_SIZE_BYTES>(content)?;
                 expect_end(end)?;
                 let index = LogIndex(number("index", u64_at(fixed, 8))?);
-                let outcome = if has(flags::REJECTED) {
-                    PeerAppendOutcome::Rejected { previous: index, hint: position(fixed, 16)? }
-                } else {
-                    expect_zero("hint of a reply that rejects nothing", &fixed[16..])?;
-                    PeerAppendOutcome::Stored(index)
+                let outcome = match (has(flags::REJECTED), has(flags::RECEIVED)) {
+                    (true, false) => PeerAppendOutcome::Rejected { previous: index, hint: position(fixed, 16)? },
+                    (true, true) => {
+                        return Err(BodyError::Field { field: "outcome of an Append", found: u64::from(head[3]) });
+                    }
+                    (false, is_received) => {
+                        expect_zero("hint of a reply that rejects nothing", &fixed[16..])?;
+                        if is_received {
+                            PeerAppendOutcome::Received(index)
+                        } else {
+                            PeerAppendOutcome::Stored(index)
+                        }
+                    }
                 };
                 let round = Round(number("round", u64_at(fixed, 0))?);
                 Self::AppendReply(PeerAppendReply { term, round, is_quiet: has(flags::QUIET), outcome })
@@ -290,15 +305,16 @@ impl<'a> PeerMessage<'a> {
             }
             Self::Append(..) => return None,
             Self::AppendReply(reply) => {
-                let (is_rejected, index, hint) = match reply.outcome {
-                    PeerAppendOutcome::Stored(index) => (false, index, LogPosition::default()),
-                    PeerAppendOutcome::Rejected { previous, hint } => (true, previous, hint),
+                let (outcome, index, hint) = match reply.outcome {
+                    PeerAppendOutcome::Stored(index) => (0, index, LogPosition::default()),
+                    PeerAppendOutcome::Received(index) => (flags::RECEIVED, index, LogPosition::default()),
+                    PeerAppendOutcome::Rejected { previous, hint } => (flags::REJECTED, previous, hint),
                 };
                 plain.put_u64(reply.round.0);
                 plain.put_u64(index.0);
                 plain.put_u64(hint.term.0);
                 plain.put_u64(hint.index.0);
-                let flags = flags::when(reply.is_quiet, flags::QUIET) | flags::when(is_rejected, flags::REJECTED);
+                let flags = flags::when(reply.is_quiet, flags::QUIET) | outcome;
                 (Kind::AppendReply, flags, reply.term)
             }
             Self::TimeoutNow { term } => (Kind::TimeoutNow, 0, *term),
@@ -340,7 +356,9 @@ impl PeerAppend {
     /// The message's head and what stands before the entries; length and count are still open.
     pub(crate) fn encode(&self, partition: PartitionId) -> [u8; MESSAGE_HEAD_SIZE_BYTES + APPEND_SIZE_BYTES] {
         let mut bytes = [0; MESSAGE_HEAD_SIZE_BYTES + APPEND_SIZE_BYTES];
-        let flags = flags::when(self.is_round_awaited, flags::ROUND_AWAITED) | flags::when(self.is_quiet, flags::QUIET);
+        let flags = flags::when(self.is_round_awaited, flags::ROUND_AWAITED)
+            | flags::when(self.is_receipt_awaited, flags::RECEIPT_AWAITED)
+            | flags::when(self.is_quiet, flags::QUIET);
         put_head(&mut bytes, partition, Kind::Append, flags, self.term);
         for (field, value) in
             [self.previous.term.0, self.previous.index.0, self.committed.0, self.round.0].into_iter().enumerate()

@@ -36,6 +36,7 @@ const _: () = assert!(
 ///     committed: LogIndex(6),
 ///     round: Round(1),
 ///     is_round_awaited: false,
+///     is_receipt_awaited: false,
 ///     is_quiet: false,
 /// };
 /// let mut out = Vec::new();

@@ -215,11 +215,12 @@ pub fn append() -> PeerAppend {
         committed: LogIndex(40),
         round: Round(17),
         is_round_awaited: true,
+        is_receipt_awaited: true,
         is_quiet: false,
     }
 }
 
-/// One message of every kind but Append, and both outcomes of that.
+/// One message of every kind but Append, and all outcomes of that.
 pub fn plain_messages() -> Vec<PeerMessage<'static>> {
     let request = PeerVoteRequest { kind: PeerVoteKind::Transfer, term: Term(6), last: position(5, 42) };
     let reply = PeerVoteReply { is_pre: true, term: Term(6), is_granted: true };
@@ -229,11 +230,13 @@ pub fn plain_messages() -> Vec<PeerMessage<'static>> {
         is_quiet: true,
         outcome: PeerAppendOutcome::Stored(LogIndex(42)),
     };
+    let received = PeerAppendOutcome::Received(LogIndex(42));
     let outcome = PeerAppendOutcome::Rejected { previous: LogIndex(41), hint: position(2, 12) };
     vec![
         PeerMessage::VoteRequest(request),
         PeerMessage::VoteReply(reply),
         PeerMessage::AppendReply(stored),
+        PeerMessage::AppendReply(PeerAppendReply { outcome: received, is_quiet: false, ..stored }),
         PeerMessage::AppendReply(PeerAppendReply { outcome, ..stored }),
         PeerMessage::TimeoutNow { term: Term(5) },
     ]

@@ -40,6 +40,7 @@ pub(crate) fn push<E: Environment>(
         Message::AppendReply(AppendReply { term, round, outcome, is_quiet }) => {
             let outcome = match outcome {
                 AppendOutcome::Stored(index) => PeerAppendOutcome::Stored(net::LogIndex(index.0)),
+                AppendOutcome::Received(index) => PeerAppendOutcome::Received(net::LogIndex(index.0)),
                 AppendOutcome::Rejected { previous, hint } => {
                     PeerAppendOutcome::Rejected { previous: net::LogIndex(previous.0), hint: to_wire(*hint) }
                 }
@@ -64,6 +65,7 @@ fn push_append<E: Environment>(
         committed: net::LogIndex(append.committed.0),
         round: net::Round(append.round.0),
         is_round_awaited: append.is_round_awaited,
+        is_receipt_awaited: append.is_receipt_awaited,
         is_quiet: append.is_quiet,
     };
     let Some(mut entries) = writer.begin_append(partition, &head) else { return false };
@@ -108,12 +110,14 @@ pub(crate) fn read(message: &PeerMessage<'_>) -> Result<Message, String> {
                 committed: LogIndex(append.committed.0),
                 round: Round(append.round.0),
                 is_round_awaited: append.is_round_awaited,
+                is_receipt_awaited: append.is_receipt_awaited,
                 is_quiet: append.is_quiet,
             })
         }
         PeerMessage::AppendReply(PeerAppendReply { term, round, is_quiet, outcome }) => {
             let outcome = match outcome {
                 PeerAppendOutcome::Stored(index) => AppendOutcome::Stored(LogIndex(index.0)),
+                PeerAppendOutcome::Received(index) => AppendOutcome::Received(LogIndex(index.0)),
                 PeerAppendOutcome::Rejected { previous, hint } => {
                     AppendOutcome::Rejected { previous: LogIndex(previous.0), hint: from_wire(*hint) }
                 }
