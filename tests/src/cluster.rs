@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use corelode_client::blocking::Client;
 use corelode_client::{Error, ErrorCode, Options, WriteOptions};
+use corelode_net::body::Durability;
 use corelode_net::table::counters;
 
 use crate::network::Network;
@@ -234,6 +235,15 @@ impl Cluster {
     /// As [`put`](Self::put).
     pub fn put_for(&self, key: &[u8], value: &[u8], time: Duration) {
         let options = WriteOptions { ttl: Some(time), ..WriteOptions::default() };
+        self.on_leader(|client| client.put_with(key, value, options).map(drop));
+    }
+
+    /// As [`put`](Self::put), where the memory of a majority is enough.
+    ///
+    /// # Panics
+    /// As [`put`](Self::put).
+    pub fn put_in_memory(&self, key: &[u8], value: &[u8]) {
+        let options = WriteOptions { durability: Durability::Memory, ..WriteOptions::default() };
         self.on_leader(|client| client.put_with(key, value, options).map(drop));
     }
 

@@ -116,9 +116,11 @@ pub enum ExceptionKind {
     SequenceReused,
 }
 
-/// The state as of an entry that was applied before it was durable.
+/// The state as of an entry that was applied before it was durable or committed.
 #[derive(Clone, Debug)]
 struct AppliedAhead {
+    /// The entry before it.
+    before: LogPosition,
     outcome: Outcome,
     counters: Counters,
 }
@@ -155,6 +157,8 @@ pub struct Partition<E: Environment> {
     durable_counters: Counters,
     applied: LogPosition,
     ahead: VecDeque<AppliedAhead>,
+    /// Some of what was applied ahead was taken back by another leader: the rows are not to be used until another replica's take their place.
+    is_cut: bool,
     next_deadline: NextDeadline,
     time_proposed_at_ms: u64,
     pub(crate) is_dirty: bool,
@@ -219,6 +223,7 @@ impl<E: Environment> Partition<E> {
             durable_counters: counters,
             applied: start.flushed,
             ahead: VecDeque::new(),
+            is_cut: false,
             next_deadline: NextDeadline::Unknown,
             time_proposed_at_ms: 0,
             is_dirty: false,
@@ -247,6 +252,12 @@ impl<E: Environment> Partition<E> {
     #[must_use]
     pub fn applied(&self) -> LogPosition {
         self.applied
+    }
+
+    /// The last entry that was applied and cannot be taken back: where replicas decide together, the last of those that are committed.
+    #[must_use]
+    pub fn settled(&self) -> LogPosition {
+        self.ahead.front().map_or(self.applied, |ahead| ahead.before)
     }
 
     /// What a read sees that starts now.
@@ -333,11 +344,16 @@ impl<E: Environment> Partition<E> {
             self.durable
         );
         self.durable = through;
-        while let Some(ahead) = self.ahead.pop_front_if(|ahead| ahead.outcome.index <= through.index) {
+        self.settle(through.index, outcomes);
+        self.apply_applicable(outcomes);
+    }
+
+    /// Entries that were applied ahead cannot be taken back any more.
+    fn settle(&mut self, through: LogIndex, outcomes: &mut Vec<Outcome>) {
+        while let Some(ahead) = self.ahead.pop_front_if(|ahead| ahead.outcome.index <= through) {
             self.durable_counters = ahead.counters;
             outcomes.push(Outcome { is_durable: true, ..ahead.outcome });
         }
-        self.apply_applicable(outcomes);
     }
 
     fn apply_applicable(&mut self, outcomes: &mut Vec<Outcome>) {
@@ -384,7 +400,7 @@ impl<E: Environment> Partition<E> {
                 exceptions.push(Exception { ordinal, kind });
             }
         }
-        self.applied = position;
+        let before = std::mem::replace(&mut self.applied, position);
         if self.is_replicated() {
             let hash = state_hash::with_entry(self.counters.state_hash, position, self.counters.log_time, &exceptions);
             self.counters.state_hash = hash;
@@ -405,7 +421,7 @@ impl<E: Environment> Partition<E> {
         if is_durable {
             self.durable_counters = self.counters;
         } else {
-            self.ahead.push_back(AppliedAhead { outcome: outcome.clone(), counters: self.counters });
+            self.ahead.push_back(AppliedAhead { before, outcome: outcome.clone(), counters: self.counters });
         }
         outcome
     }
@@ -505,7 +521,7 @@ impl<E: Environment> Partition<E> {
     /// # Errors
     /// As [`get`](Self::get): the next deadline may have to be looked up.
     pub(crate) fn propose_time_if_due(&mut self, now_ms: u64, cache: &mut BlockCache) -> Result<(), Stop<E::File>> {
-        if !self.is_leading {
+        if !self.is_leading || self.is_cut {
             return Ok(());
         }
         self.find_next_deadline(cache)?;
@@ -525,7 +541,7 @@ impl<E: Environment> Partition<E> {
     /// When [`propose_time_if_due`](Self::propose_time_if_due) should be called next, milliseconds since the Unix epoch.
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
         match self.next_deadline {
-            _ if !self.is_leading => None,
+            _ if !self.is_leading || self.is_cut => None,
             NextDeadline::Unknown => Some(0),
             NextDeadline::Never => None,
             NextDeadline::At(LogTime(at)) => Some(at.max(self.time_proposed_at_ms + TIME_ENTRY_INTERVAL_MS)),
@@ -556,8 +572,16 @@ impl<E: Environment> Partition<E> {
         Ok(())
     }
 
-    /// Freezes the active memtable with the counters and sessions as of the last entry applied.
+    /// Whether the active memtable may become a table. Not if it holds what was taken back: then it goes when another replica's tables come.
+    pub(crate) fn may_freeze(&self) -> bool {
+        !self.is_cut
+    }
+
+    /// Freezes the active memtable with the counters and sessions as of the last entry applied, if it [may be](Self::may_freeze).
     pub(crate) fn freeze(&mut self) {
+        if !self.may_freeze() {
+            return;
+        }
         for (session, value) in self.sessions.take_dirty() {
             if bugs::is_planted(Bug::SessionsLeftOut) {
                 continue;

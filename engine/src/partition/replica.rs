@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::assembly::Assembly;
+use super::assembly::{AssembledEntry, Assembly};
 use super::proposals::{Durability, Proposal, ProposedEntry};
 use crate::command::Command;
 use crate::ids::{LogIndex, LogPosition, LogTime};
@@ -15,6 +15,8 @@ use crate::ids::{LogIndex, LogPosition, LogTime};
 pub(crate) struct SealedProposal {
     pub(crate) entry: ProposedEntry,
     pub(crate) payload: Vec<u8>,
+    /// The least that one of its writes waits for.
+    pub(crate) durability: Durability,
 }
 
 /// An entry with its place.
@@ -85,8 +87,8 @@ impl ReplicaLog {
 
     /// Closes the entry of this turn, if there is one.
     pub(crate) fn seal(&mut self) {
-        if let Some(assembled) = self.assembly.take() {
-            self.sealed.push_back(SealedProposal { entry: self.next_entry, payload: assembled.payload });
+        if let Some(AssembledEntry { payload, durability }) = self.assembly.take() {
+            self.sealed.push_back(SealedProposal { entry: self.next_entry, payload, durability });
             self.next_entry = ProposedEntry(self.next_entry.0 + 1);
         }
     }
@@ -98,7 +100,7 @@ impl ReplicaLog {
 
     /// Gives the first closed entry its place.
     pub(crate) fn place_sealed(&mut self, position: LogPosition) -> &ReplicaEntry {
-        let SealedProposal { entry, payload } = self.sealed.pop_front().expect("an entry was closed");
+        let SealedProposal { entry, payload, .. } = self.sealed.pop_front().expect("an entry was closed");
         self.push_entry(ReplicaEntry { position, payload, proposed: Some(entry) })
     }
 

@@ -4,9 +4,11 @@
 //! propose ── seal ──► first_sealed ──► (consensus gives it a place) ──► place_sealed ──► the log
 //! append (from a leader) ──► the log
 //! stored, committed (as consensus learns) ──► apply
+//! received by a quorum, not committed yet, and somebody waits for no more ──► apply ahead ──► settled by the commit, or cut
 //! ```
 //!
-//! Nothing is applied before it is committed; what is committed may be applied before this disk has it, and is flushed only once it has.
+//! What is applied is flushed only once it is committed and this disk has it. If what was applied ahead is cut, which takes the crash of several nodes at once, the
+//! memtables hold what never was: the partition rests until another replica's tables take their place, or the process starts anew from its own disk.
 
 use super::replica::{ReplicaEntry, ReplicaLog, SealedProposal};
 use super::state_hash::RecentHashes;
@@ -118,11 +120,33 @@ impl<E: Environment> Partition<E> {
 
     /// The log on this disk is what it is in memory up to here.
     pub(crate) fn stored(&mut self, through: LogPosition) {
+        assert!(through.index <= self.settled().index, "{through:?} may yet be cut");
         self.durable = through;
     }
 
     /// Applies what is committed.
     pub(crate) fn commit(&mut self, through: LogIndex, outcomes: &mut Vec<Outcome>) {
+        self.settle(through, outcomes);
+        self.apply_entries(through, true, outcomes);
+    }
+
+    /// Applies what a quorum has in memory.
+    pub(crate) fn apply_received(&mut self, through: LogIndex, outcomes: &mut Vec<Outcome>) {
+        self.apply_entries(through, false, outcomes);
+    }
+
+    /// Entries from `first` on are cut from the log, and some were applied ahead.
+    pub(crate) fn cut_applied(&mut self, first: LogIndex) {
+        assert!(first > self.settled().index, "{first} is committed");
+        let kept = self.ahead.partition_point(|ahead| ahead.outcome.index < first);
+        let Some(cut) = self.ahead.get(kept) else { return };
+        self.applied = cut.before;
+        self.ahead.clear();
+        self.is_cut = true;
+    }
+
+    fn apply_entries(&mut self, through: LogIndex, is_committed: bool, outcomes: &mut Vec<Outcome>) {
+        assert!(!self.is_cut || self.applied.index >= through, "nothing is applied to rows that never were");
         while self.applied.index < through {
             let index = self.applied.index.next();
             let entry = self.replica().entry(index).expect("entries are kept until they are applied");
@@ -130,7 +154,7 @@ impl<E: Environment> Partition<E> {
             // The entry is lent out while it is applied: applying changes everything but the log.
             let payload = std::mem::take(&mut self.replica_mut().entry_mut(index).payload);
             let decoded = Entry::decode(&payload).expect("entries are checked before they are appended");
-            let outcome = self.apply(position, &decoded, proposed, true);
+            let outcome = self.apply(position, &decoded, proposed, is_committed);
             self.replica_mut().entry_mut(index).payload = payload;
             outcomes.push(outcome);
         }
@@ -138,7 +162,11 @@ impl<E: Environment> Partition<E> {
 
     /// Tables that another replica sent are in place of the tree, and hold all through `through`. Answers what was proposed here and is gone, or in the tables.
     pub(crate) fn install_replacement(&mut self, through: LogPosition, state: StoredState) -> Vec<ProposedEntry> {
-        assert!(through.index > self.applied.index, "{through:?} would take back what is applied: {:?}", self.applied);
+        assert!(
+            through.index > self.settled().index,
+            "{through:?} would take back what is applied: {:?}",
+            self.settled()
+        );
         let log_time = state.counters.log_time;
         self.install_tables(through, state);
         self.replica_mut().reset(through, log_time)
@@ -147,9 +175,10 @@ impl<E: Environment> Partition<E> {
     /// Tables of another replica are in place of the tree's own, and hold all through `through`. The log goes on as it is: what follows is to be applied. Answers
     /// what was proposed here and is in the tables: of it there will be no outcome.
     pub(crate) fn install_repair(&mut self, through: LogPosition, state: StoredState) -> Vec<ProposedEntry> {
-        assert!(through.index >= self.applied.index, "{through:?} would take back what is applied: {:?}", self.applied);
+        let settled = self.settled();
+        assert!(through.index >= settled.index, "{through:?} would take back what is applied: {settled:?}");
         assert!(through.index <= self.last().index, "{through:?} is behind the log's end at {:?}", self.last());
-        let skipped = self.applied.index.next()..=through.index;
+        let skipped = settled.index.next()..=through.index;
         let entries = self.replica().entries().filter(|entry| skipped.contains(&entry.position.index));
         let proposed = entries.filter_map(|entry| entry.proposed).collect();
         self.install_tables(through, state);
@@ -163,6 +192,8 @@ impl<E: Environment> Partition<E> {
         (self.counters, self.durable_counters) = (counters, counters);
         self.recent_hashes = RecentHashes::new(through.index, counters.state_hash);
         (self.applied, self.durable) = (through, through);
+        self.ahead.clear();
+        self.is_cut = false;
         self.next_deadline = NextDeadline::Unknown;
         self.membership = membership;
         self.sessions = sessions;

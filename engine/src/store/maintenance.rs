@@ -89,7 +89,8 @@ impl<E: Environment> Store<E> {
             if active <= self.options.memtable_memory_bytes / 2 {
                 return;
             }
-            let largest = self.partitions.values_mut().max_by_key(|partition| partition.tree.active_bytes());
+            let may_freeze = self.partitions.values_mut().filter(|partition| partition.may_freeze());
+            let largest = may_freeze.max_by_key(|partition| partition.tree.active_bytes());
             let Some(largest) = largest.filter(|partition| partition.tree.active_row_count() > 0) else { return };
             account(&mut self.memtable_bytes, largest, Partition::freeze);
         }

@@ -7,7 +7,7 @@ use crate::command::{Entry, EntryBuilder, encode_membership};
 use crate::env::Environment;
 use crate::ids::{LogIndex, LogPosition, LogTime, PartitionId};
 use crate::log::HardState;
-use crate::partition::{Outcome, Partition, ProposedEntry};
+use crate::partition::{Durability, Outcome, Partition, ProposedEntry};
 
 use super::{Store, account, stream_of};
 
@@ -29,10 +29,10 @@ impl<E: Environment> Store<E> {
         std::mem::take(&mut self.sealed)
     }
 
-    /// The length of the first entry of a partition that was closed and has no place yet, bytes.
+    /// The first entry of a partition that was closed and has no place yet: its length in bytes, and the least that one of its writes waits for.
     #[must_use]
-    pub fn first_sealed(&self, partition: PartitionId) -> Option<usize> {
-        self.partitions[&partition].first_sealed().map(|sealed| sealed.payload.len())
+    pub fn first_sealed(&self, partition: PartitionId) -> Option<(usize, Durability)> {
+        self.partitions[&partition].first_sealed().map(|sealed| (sealed.payload.len(), sealed.durability))
     }
 
     /// Gives the first closed entry its place in the log.
@@ -123,6 +123,28 @@ impl<E: Environment> Store<E> {
         let owned = self.partitions.get_mut(&partition).expect("this core owns the partition");
         account(&mut self.memtable_bytes, owned, |owned| owned.commit(through, outcomes));
         self.maintenance_due = true;
+    }
+
+    /// Applies entries that a quorum has in memory, and that are not committed: they may yet be [cut](Self::cut_applied).
+    ///
+    /// # Panics
+    /// If what is applied was cut.
+    pub fn apply_received(&mut self, partition: PartitionId, through: LogIndex, outcomes: &mut Vec<Outcome>) {
+        let owned = self.partitions.get_mut(&partition).expect("this core owns the partition");
+        account(&mut self.memtable_bytes, owned, |owned| owned.apply_received(through, outcomes));
+        self.maintenance_due = true;
+    }
+
+    /// Learns that entries from `first` on will be replaced. Answers whether some of them were [applied](Self::apply_received): then nothing is to be applied or read
+    /// until tables of another replica [are in place](Self::finish_replacing).
+    ///
+    /// # Panics
+    /// If one of them is committed.
+    pub fn cut_applied(&mut self, partition: PartitionId, first: LogIndex) -> bool {
+        let owned = self.replicated(partition);
+        let is_applied = owned.applied().index >= first;
+        owned.cut_applied(first);
+        is_applied
     }
 
     /// Lets entries go that no follower needs any more.

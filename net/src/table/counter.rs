@@ -94,6 +94,8 @@ pub mod counters {
     pub const PEER_MESSAGES_RECEIVED_TOTAL: &str = "peer_messages_received_total";
     /// Messages that found no room, no connection or no group.
     pub const PEER_MESSAGES_DROPPED_TOTAL: &str = "peer_messages_dropped_total";
+    /// How often entries that were applied from memory were lost: each time a partition's writes at MEMORY that were acknowledged.
+    pub const MEMORY_WRITES_LOST_TOTAL: &str = "memory_writes_lost_total";
     /// Connections that said to be of a node, and were refused.
     pub const PEERS_REFUSED_TOTAL: &str = "peers_refused_total";
     /// Frames to other nodes that they did not understand.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use corelode_engine::env::Environment;
 use corelode_engine::ids::{self, PartitionId};
 use corelode_engine::log::HardState;
+use corelode_engine::partition::Durability;
 use corelode_engine::store::Store;
 use corelode_raft::{
     Accepted, Config, EntryInfo, Input, LogIndex, LogPosition, NodeId, Output, OwnEntryKind, Raft, ReadId, Refused,
@@ -51,6 +52,8 @@ pub(crate) struct Group {
     pub(crate) met: BTreeMap<NodeId, u64>,
     /// Its tables are damaged: it applies nothing and answers nobody, unless there is nobody else to lead.
     pub(crate) is_damaged: bool,
+    /// What it had applied from memory was cut: its rows never were. It is damaged as well, and applies nothing even if there is nobody else to lead.
+    pub(crate) is_cut: bool,
     /// The last entry whose hash the leader was told.
     pub(crate) hash_reported: ids::LogIndex,
     pub(crate) divergence: Divergence,
@@ -107,6 +110,7 @@ impl Group {
             members_encoded: owned.membership().to_vec(),
             met: met.clone(),
             is_damaged: false,
+            is_cut: false,
             hash_reported: ids::LogIndex(0),
             divergence: Divergence::default(),
             entry_bytes_kept_max: cluster.entry_bytes_kept_max,
@@ -143,7 +147,12 @@ impl Group {
 
     /// Whether what is committed may be applied. A leader whose tables are damaged goes on, until another leads: applying reads no tables.
     pub(crate) fn may_apply(&self) -> bool {
-        !self.is_replacing && (!self.is_damaged || self.is_leading())
+        !self.is_replacing && !self.is_cut && (!self.is_damaged || self.is_leading())
+    }
+
+    /// Whether it answers nobody: its rows are damaged, or never were.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.is_cut || self.is_damaged && !self.is_leading()
     }
 
     /// Whether it is known with which data directories its voters vote. Until then nothing is served: the loss of one node would leave the others without a leader.
@@ -191,9 +200,10 @@ impl Group {
 
     /// Gives what was proposed in this turn its place in the log. If that is refused, nothing of it will ever happen.
     pub(crate) fn propose<E: Environment>(&mut self, store: &mut Store<E>, now: Time) -> Result<(), Refused> {
-        while let Some(length) = store.first_sealed(self.partition) {
+        while let Some((length, durability)) = store.first_sealed(self.partition) {
             let bytes = u32::try_from(length).expect("entries are far shorter");
-            match self.raft.step(now, Input::Propose { bytes })? {
+            let is_receipt_awaited = durability == Durability::Memory;
+            match self.raft.step(now, Input::Propose { bytes, is_receipt_awaited })? {
                 Accepted::Entry(position) => store.place_sealed(self.partition, engine_position(position)),
                 other => unreachable!("a proposal is an entry: {other:?}"),
             }
@@ -235,8 +245,8 @@ impl Group {
     /// The log is stored further: what was applied of it may be flushed.
     pub(crate) fn note_stored<E: Environment>(&self, store: &mut Store<E>) {
         let log = self.raft.log();
-        let applied = store.partition(self.partition).expect("owned").applied();
-        let stored = log.stored().min(LogIndex(applied.index.0));
+        let settled = store.partition(self.partition).expect("owned").settled();
+        let stored = log.stored().min(LogIndex(settled.index.0));
         if let Some(position) = log.position_at(stored) {
             store.set_stored(self.partition, engine_position(position));
         }
@@ -280,8 +290,8 @@ impl Group {
         if owned.kept_bytes() <= self.entry_bytes_kept_max / 4 {
             return;
         }
-        let applied = LogIndex(owned.applied().index.0);
-        let stored = applied.min(self.raft.log().stored());
+        let settled = LogIndex(owned.settled().index.0);
+        let stored = settled.min(self.raft.log().stored());
         let everywhere = self.raft.followers().map(|(_, progress)| progress.matched()).min().unwrap_or(stored);
         let through = if owned.kept_bytes() > self.entry_bytes_kept_max { stored } else { stored.min(everywhere) };
         let is_pinning = owned.kept_bytes() <= self.entry_bytes_kept_max * PINNED_TIMES_MAX;

@@ -66,6 +66,8 @@ pub(crate) struct ReplicationCounters {
     pub(crate) messages_sent: u64,
     pub(crate) messages_received: u64,
     pub(crate) messages_dropped: u64,
+    /// How often entries that were applied from memory were cut.
+    pub(crate) memory_writes_lost: u64,
     pub(crate) peers_refused: u64,
     pub(crate) peer_errors: u64,
 }

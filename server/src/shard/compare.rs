@@ -23,7 +23,7 @@ impl<E: Environment> Shard<E> {
         let mut frames = std::collections::BTreeMap::<NodeId, Vec<u8>>::new();
         for group in replication.groups.values_mut() {
             let owned = self.store.partition(group.partition).expect("owned");
-            let applied = owned.applied().index;
+            let applied = owned.settled().index;
             let leader = group.leader().filter(|leader| *leader != own);
             let (Some(leader), Some(hash)) = (leader, owned.state_hash_at(applied)) else { continue };
             if std::mem::replace(&mut group.hash_reported, applied) < applied {

@@ -15,7 +15,7 @@ use corelode_net::peer::{PeerTransferOutcome, PeerTransferReply};
 use corelode_net::{ErrorCode, MapEpoch, RequestHead, RequestId};
 use corelode_raft::{Input, NodeId, Time};
 
-use super::{Failure, Shard};
+use super::{Failure, OperationResult, Shard};
 use crate::replication::Replication;
 use crate::replication::group::Group;
 
@@ -53,6 +53,27 @@ impl<E: Environment> Shard<E> {
         }
         let groups = &replication.groups;
         replication.damaged.retain(|partition| groups[&partition].is_damaged);
+    }
+
+    /// Another leader has cut entries that were applied from memory: enough nodes have crashed at once that nobody has them any more. The rows never were, and those of
+    /// the new leader take their place as if they were damaged.
+    pub(super) fn lose_what_was_applied(&mut self, replication: &mut Replication, partition: PartitionId) {
+        tracing::error!(
+            core = self.config.core.0, %partition,
+            "WRITES IN MEMORY ARE LOST: several nodes crashed before their disks had them, and this one had applied them. It is fenced until the leader has sent its tables"
+        );
+        replication.counters.memory_writes_lost += 1;
+        let group = replication.groups.get_mut(&partition).expect("looked up by the caller");
+        (group.is_cut, group.is_damaged) = (true, true);
+        replication.damaged.note(partition, Time(self.now.monotonic_ns));
+        self.fail_reads_ahead(partition);
+    }
+
+    /// Reads that wait until what they saw is durable have seen what never was.
+    pub(super) fn fail_reads_ahead(&mut self, partition: PartitionId) {
+        for read in self.durability.remove(partition) {
+            self.deliver(read.request.reply_to, OperationResult::Failed(ErrorCode::NotLeader.into()));
+        }
     }
 
     /// Hands a partition that this core leads to the follower that is alive and has most of it.

@@ -35,10 +35,10 @@ pub struct ReplicaStatus {
     pub last: LogPosition,
     /// The last entry that it knows to be committed.
     pub committed: LogIndex,
-    /// The last entry that it has applied.
+    /// The last committed entry that it has applied.
     pub applied: LogIndex,
-    /// The rolling hash of what it has applied.
-    pub state_hash: u64,
+    /// The rolling hash of what it has applied by then, if it is known still: where it has applied much from memory since, it is not.
+    pub state_hash: Option<u64>,
     /// The first entry from which another replica has applied something else, as far as it was found.
     pub diverged_from: Option<ids::LogIndex>,
     /// The members of its group, as of its log.
@@ -61,8 +61,7 @@ impl<E: Environment> Shard<E> {
     /// Whether an operation may be carried out here and now. If not it was taken care of: it waits for its group, or was refused.
     pub(super) fn is_admitted(&mut self, request: Request, operation: &Operation<&[u8]>) -> bool {
         let Some(replication) = &mut self.replication else { return true };
-        let is_fenced = |group: &Group| group.is_damaged && !group.is_leading();
-        if replication.groups.get(&request.partition).is_some_and(is_fenced) {
+        if replication.groups.get(&request.partition).is_some_and(Group::is_fenced) {
             let failure = self.not_leader(request.partition);
             self.deliver(request.reply_to, OperationResult::Failed(failure));
             return false;
@@ -180,6 +179,9 @@ impl<E: Environment> Shard<E> {
         let input = Input::Message { from, message: read };
         let accepted = group.step(&mut self.store, now, self.now.wall_ms, input);
         if let (Ok(Accepted::Store { first }), PeerMessage::Append(append, entries)) = (accepted, message) {
+            if self.store.cut_applied(partition, ids::LogIndex(first.0)) {
+                self.lose_what_was_applied(replication, partition);
+            }
             let mut cut = Vec::new();
             for (index, entry) in (append.previous.index.0 + 1..).zip(entries.clone()) {
                 if LogIndex(index) < first {
@@ -295,12 +297,15 @@ impl<E: Environment> Shard<E> {
             lost_reads = group.abandon_reads();
         }
         let through = ids::LogIndex(group.raft.log().committed().0);
-        if group.may_apply() && through > self.store.partition(partition).expect("owned").applied().index {
+        if group.may_apply() && through > self.store.partition(partition).expect("owned").settled().index {
             self.store.commit(partition, through, &mut self.outcomes);
             replication.comparison.note_applied(now);
             if group.note_members(&replication.cluster, &self.store) {
                 replication.reconcile_at.get_or_insert(now);
             }
+        }
+        if let Some(received) = output.received.filter(|_| group.may_apply()) {
+            self.store.apply_received(partition, ids::LogIndex(received.0), &mut self.outcomes);
         }
         // Not earlier: a group that falls silent with this turn would never flush what the turn has applied.
         group.note_stored(&mut self.store);
@@ -454,7 +459,7 @@ impl<E: Environment> Shard<E> {
         let status = |group: &Group| {
             let (status, log) = (group.raft.status(), group.raft.log());
             let owned = self.store.partition(group.partition).expect("owned");
-            let applied = owned.applied().index;
+            let applied = owned.settled().index;
             ReplicaStatus {
                 partition: group.partition,
                 term: status.term,
@@ -463,7 +468,7 @@ impl<E: Environment> Shard<E> {
                 last: log.last(),
                 committed: log.committed(),
                 applied: LogIndex(applied.0),
-                state_hash: owned.state_hash_at(applied).expect("the last hash is always kept"),
+                state_hash: owned.state_hash_at(applied),
                 diverged_from: group.divergence.first(),
                 membership: group.raft.membership().clone(),
             }
@@ -505,6 +510,7 @@ impl<E: Environment> Shard<E> {
             (names::PEER_MESSAGES_SENT_TOTAL, of_peers.messages_sent),
             (names::PEER_MESSAGES_RECEIVED_TOTAL, of_peers.messages_received),
             (names::PEER_MESSAGES_DROPPED_TOTAL, of_peers.messages_dropped),
+            (names::MEMORY_WRITES_LOST_TOTAL, of_peers.memory_writes_lost),
             (names::PEERS_REFUSED_TOTAL, of_peers.peers_refused),
             (names::PEER_ERRORS_TOTAL, of_peers.peer_errors),
             (names::TRANSFERS_SENT_BEGUN_TOTAL, replication.lending.counters.begun),

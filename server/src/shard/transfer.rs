@@ -95,7 +95,7 @@ impl<E: Environment> Shard<E> {
 
     /// Whether tables that end at `position` would take back what is applied.
     fn is_behind_applied(&self, partition: PartitionId, position: LogPosition) -> bool {
-        position.index.0 < self.store.partition(partition).expect("owned").applied().index.0
+        position.index.0 < self.store.partition(partition).expect("owned").settled().index.0
     }
 
     fn stop_receiving(&mut self, replication: &mut Replication, message: &str, out: &mut Vec<u8>) {
@@ -122,8 +122,8 @@ impl<E: Environment> Shard<E> {
         if reply.outcome == PeerTransferOutcome::Needed {
             let partition = PartitionId(reply.partition.0);
             if let Some(group) = replication.groups.get(&partition).filter(|group| group.is_leading()) {
-                let applied = self.store.partition(group.partition).expect("owned").applied().index;
-                replication.lending.want_through(partition, from, applied);
+                let settled = self.store.partition(group.partition).expect("owned").settled().index;
+                replication.lending.want_through(partition, from, settled);
             }
             self.replication = Some(replication);
             return;
@@ -267,11 +267,13 @@ impl<E: Environment> Shard<E> {
         let now = Time(self.now.monotonic_ns);
         let (position, lost) = self.store.finish_replacing(partition);
         self.lose_proposals(partition, &lost);
+        self.fail_reads_ahead(partition);
         let group = replication.groups.get_mut(&partition).expect("looked up by the caller");
         group.note_members(&replication.cluster, &self.store);
         let membership = group.members.membership.clone();
         group.is_replacing = false;
         group.is_damaged = false;
+        group.is_cut = false;
         group.divergence.clear();
         replication.activate(partition);
         let group = replication.groups.get_mut(&partition).expect("looked up by the caller");

@@ -240,6 +240,13 @@ impl DurabilityWaiters {
         }
     }
 
+    /// Takes out all of a partition's: what they saw never was.
+    pub(crate) fn remove(&mut self, partition: PartitionId) -> impl Iterator<Item = AheadRead> + use<> {
+        let removed = self.partitions.remove(&partition).unwrap_or_default();
+        self.size_bytes -= removed.iter().map(|(_, read)| read.size_bytes()).sum::<usize>();
+        removed.into_iter().map(|(_, read)| read)
+    }
+
     pub(crate) fn expire(&mut self, now_ms: u64, mut expired: impl FnMut(AheadRead)) {
         for waiters in self.partitions.values_mut() {
             let (late, rest): (VecDeque<_>, VecDeque<_>) =

@@ -4,7 +4,7 @@
 //! set of operations done and the value there (Lowe, "Testing for linearizability", 2017). Written here and not taken from a crate: the one that there is
 //! brings a benchmark framework along, and a register whose values are written once needs few lines.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::history::{Action, Operation};
@@ -19,14 +19,24 @@ pub fn check(operations: &[Operation]) -> Result<(), String> {
     if search.run() { Ok(()) } else { Err(search.describe()) }
 }
 
-/// Without writes that may or may not have happened and that nobody saw: they may as well come last. A deletion is seen as absence, so it stays.
+/// Without writes that may or may not have happened and that nobody saw: they may as well come last. One that was seen has happened before the first who saw it was
+/// told. A deletion is seen as absence, so it stays as it is.
 fn relevant(operations: &[Operation]) -> Vec<Operation> {
-    let is_seen = |written: u64| operations.iter().any(|operation| operation.action == Action::Read(Some(written)));
-    let is_needed = |operation: &&Operation| match operation.action {
-        Action::Write(Some(written)) => operation.returned.is_some() || is_seen(written),
-        Action::Write(None) | Action::Read(_) => true,
+    let mut seen_at = HashMap::new();
+    for operation in operations {
+        if let (Action::Read(Some(value)), Some(returned)) = (operation.action, operation.returned) {
+            let first = seen_at.entry(value).or_insert(returned);
+            *first = returned.min(*first);
+        }
+    }
+    let narrowed = |operation: &Operation| match operation.action {
+        Action::Write(Some(written)) => {
+            let returned = operation.returned.or_else(|| seen_at.get(&written).copied())?;
+            Some(Operation { returned: Some(returned), ..*operation })
+        }
+        Action::Write(None) | Action::Read(_) => Some(*operation),
     };
-    let mut needed: Vec<_> = operations.iter().filter(is_needed).copied().collect();
+    let mut needed: Vec<_> = operations.iter().filter_map(narrowed).collect();
     needed.sort_by_key(|operation| (operation.called, operation.returned));
     needed
 }

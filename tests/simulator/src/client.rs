@@ -38,10 +38,48 @@ pub struct Manner {
     pub nodes: u64,
     /// Whether writes are sent again in sessions until they are answered.
     pub has_sessions: bool,
+    /// How many of a hundred puts wait for no more than the memory of a majority.
+    pub in_memory_percent: u64,
     /// How long it pauses between operations at most.
     pub pause: Duration,
     /// The length of values, bytes.
     pub value_bytes: usize,
+}
+
+/// What all clients of a cluster have done.
+#[derive(Default)]
+pub struct Record {
+    /// What was promised for good.
+    pub history: History,
+    /// Writes that were acknowledged from memory.
+    in_memory: RefCell<Vec<(u64, Operation)>>,
+}
+
+impl Record {
+    /// Puts the writes that were acknowledged from memory into the history. If a node has lost its memory nobody knows what became of them, but that what a reader has
+    /// seen is there for good.
+    pub fn settle(&self, may_be_lost: bool) {
+        for (key, operation) in self.in_memory.take() {
+            let returned = operation.returned.filter(|_| !may_be_lost);
+            self.history.push(key, Operation { returned, ..operation });
+        }
+    }
+
+    /// How many pairs of operations on the same key overlapped in time, as their clients saw it.
+    #[must_use]
+    pub fn overlapping(&self) -> u64 {
+        let seen = History::default();
+        let promised = self.history.keys().into_iter();
+        promised.for_each(|(key, operations)| operations.into_iter().for_each(|operation| seen.push(key, operation)));
+        self.in_memory.borrow().iter().for_each(|(key, operation)| seen.push(*key, *operation));
+        seen.overlapping()
+    }
+
+    /// How many operations were answered.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.history.answered() + self.in_memory.borrow().len() as u64
+    }
 }
 
 /// A client.
@@ -52,7 +90,7 @@ pub struct Client {
     manner: Manner,
     map: PartitionMap,
     random: Random,
-    history: Rc<History>,
+    record: Rc<Record>,
     connections: BTreeMap<u64, Connection>,
     /// Who was last known to lead.
     leaders: BTreeMap<u16, u64>,
@@ -101,7 +139,7 @@ enum Attempt {
 #[derive(Clone, Copy)]
 enum Request {
     Get { key: u64 },
-    Put { key: u64, value: u64, session: Option<SessionPrefix> },
+    Put { key: u64, value: u64, durability: Durability, session: Option<SessionPrefix> },
     Delete { key: u64, session: Option<SessionPrefix> },
     OpenSession { partition: u16 },
 }
@@ -115,7 +153,7 @@ impl Client {
         network: &Network,
         manner: Manner,
         seed: u64,
-        history: &Rc<History>,
+        record: &Rc<Record>,
     ) -> Self {
         Self {
             number,
@@ -124,7 +162,7 @@ impl Client {
             manner,
             map: PartitionMap::new(manner.partitions, 1),
             random: Random::new(seed),
-            history: Rc::clone(history),
+            record: Rc::clone(record),
             connections: BTreeMap::new(),
             leaders: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -175,8 +213,11 @@ impl Client {
         if self.manner.has_sessions && session.is_none() {
             return;
         }
+        // Of a deletion nobody can tell whether it was seen.
+        let is_in_memory = value.is_some() && self.random.below(100) < self.manner.in_memory_percent;
+        let durability = if is_in_memory { Durability::Memory } else { Durability::Synced };
         let request = match value {
-            Some(value) => Request::Put { key, value, session },
+            Some(value) => Request::Put { key, value, durability, session },
             None => Request::Delete { key, session },
         };
         let mut is_unknown = false;
@@ -206,7 +247,10 @@ impl Client {
             // The next write must not wait for the answer to this one.
             self.sessions.remove(&partition);
         }
-        if returned.is_some() || is_unknown {
+        if returned.is_some() && is_in_memory {
+            let operation = Operation { client: self.number, called, returned, action: Action::Write(value) };
+            self.record.in_memory.borrow_mut().push((key, operation));
+        } else if returned.is_some() || is_unknown {
             self.note(key, called, returned, Action::Write(value));
         }
     }
@@ -229,7 +273,7 @@ impl Client {
     }
 
     fn note(&self, key: u64, called: Duration, returned: Option<Duration>, action: Action) {
-        self.history.push(key, Operation { client: self.number, called, returned, action });
+        self.record.history.push(key, Operation { client: self.number, called, returned, action });
     }
 
     fn key(key: u64) -> Vec<u8> {
@@ -306,7 +350,7 @@ impl Client {
                 let key = Self::key(key);
                 GetRequest { slot: slot_of(&key), key: &key, level: ReadLevel::Linearizable }.encode(head, out);
             }
-            Request::Put { key, value, session } => {
+            Request::Put { key, value, durability, session } => {
                 let key = Self::key(key);
                 let mut bytes = value.to_le_bytes().to_vec();
                 bytes.resize(self.manner.value_bytes.max(8), 0);
@@ -315,7 +359,7 @@ impl Client {
                     key: &key,
                     value: Value::new(&bytes),
                     ttl_ms: 0,
-                    durability: Durability::Synced,
+                    durability,
                 };
                 match session {
                     Some(session) => request.encode_in_session(session, head, out),

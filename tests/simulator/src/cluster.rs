@@ -69,8 +69,10 @@ impl Observer {
         }
         for status in shard.replicas() {
             let at = (status.partition, status.applied);
-            let (hash, first) = *self.applied.borrow_mut().entry(at).or_insert((status.state_hash, node));
-            if hash != status.state_hash {
+            let known = status.state_hash.map(|own| (own, *self.applied.borrow_mut().entry(at).or_insert((own, node))));
+            if let Some((own, (hash, first))) = known
+                && own != hash
+            {
                 let (partition, index) = at;
                 self.violated(format!(
                     "nodes {first} and {node} have applied different entries of partition {partition} through {index}"
@@ -116,6 +118,8 @@ pub struct SimulatedCluster {
     rotten: Vec<(u64, PathBuf)>,
     rotten_count: u64,
     wipes: u64,
+    /// How often a node lost what it had in memory alone.
+    losses: u64,
 }
 
 impl SimulatedCluster {
@@ -157,11 +161,13 @@ impl SimulatedCluster {
             rotten: Vec::new(),
             rotten_count: 0,
             wipes: 0,
+            losses: 0,
         }
     }
 
     /// Ends a node at once.
     pub fn crash(&mut self, node: u64, policy: CrashPolicy) {
+        self.losses += 1;
         self.machine(node).crash(policy);
     }
 
@@ -169,6 +175,13 @@ impl SimulatedCluster {
     pub fn wipe(&mut self, node: u64) {
         self.machine(node).wipe();
         self.wipes += 1;
+        self.losses += 1;
+    }
+
+    /// How often a node lost what it had in memory alone: writes that waited for no more may be lost.
+    #[must_use]
+    pub fn losses(&self) -> u64 {
+        self.losses
     }
 
     /// How many disks were replaced.
@@ -256,6 +269,7 @@ impl SimulatedCluster {
             return;
         }
         self.machine(node).crash(CrashPolicy::KeepUnsynced);
+        self.losses += u64::from(failure.is_some());
         if let Some(failure) = failure {
             // A node that refuses to start with what it finds names the file, and is started with an empty disk.
             let is_named = |(at, path): &(u64, PathBuf)| {

@@ -15,7 +15,8 @@ pub type Plan = Vec<(Duration, Fault)>;
 
 /// Faults do not go on for longer without a time in which everything works: what a cluster that never recovers does says little.
 const CALM_EVERY: Duration = Duration::from_secs(7);
-const CALM: Duration = Duration::from_millis(1_500);
+/// That lasts until there can be leaders, and so much longer.
+const CALM: Duration = Duration::from_millis(800);
 
 /// The plan of a seed: faults until `until`. At most a minority is down at once, but partitions may leave no majority for a while.
 #[must_use]
@@ -30,7 +31,7 @@ pub fn plan(shape: &Shape, until: Duration, random: &mut Random) -> Plan {
     while at < until {
         if at > calm_at {
             plan.push((at, planner.calm()));
-            at += CALM;
+            at += shape.election_timeout * 2 + CALM;
             calm_at = at + CALM_EVERY;
             continue;
         }

@@ -9,10 +9,9 @@ use std::time::Duration;
 use corelode_engine::env::Environment;
 use corelode_engine::env::simulated::{DiskImage, Random, SimulatedEnvironment, SimulationOptions};
 use corelode_engine::ids::PartitionId;
-use corelode_linearizability::history::History;
 use corelode_raft::marks::{self, Mark};
 
-use crate::client::{Client, Counts, Manner};
+use crate::client::{Client, Counts, Manner, Record};
 use crate::cluster::{ReplicaRows, Shape, SimulatedCluster};
 use crate::faults;
 use crate::plan::{Plan, plan};
@@ -95,6 +94,7 @@ impl Scenario {
             partitions: shape.partitions,
             nodes,
             has_sessions: random.below(2) == 0,
+            in_memory_percent: [0, 0, 30, 70][random.position(4)],
             pause: Duration::from_millis(5 + random.below(60)),
             value_bytes: [8, 100, 1_000, 4_000][random.position(4)],
         };
@@ -110,16 +110,16 @@ impl Scenario {
     pub fn run(&self) -> Result<Report, String> {
         let mut cluster = SimulatedCluster::new(self.shape, self.seed);
         let simulation = cluster.simulation.clone();
-        let history = Rc::new(History::default());
-        simulation.run_until(self.go(&mut cluster, &history))
+        let record = Rc::new(Record::default());
+        simulation.run_until(self.go(&mut cluster, &record))
     }
 
-    async fn go(&self, cluster: &mut SimulatedCluster, history: &Rc<History>) -> Result<Report, String> {
+    async fn go(&self, cluster: &mut SimulatedCluster, record: &Rc<Record>) -> Result<Report, String> {
         let mut report = Report::default();
         drop(marks::take());
         let simulation = cluster.simulation.clone();
         let mut random = Random::new(self.seed ^ 0x5EED);
-        let clients = self.start_clients(cluster, history, &mut random);
+        let clients = self.start_clients(cluster, record, &mut random);
         for (at, fault) in &self.plan {
             simulation.sleep(at.saturating_sub(simulation.now())).await;
             check_violation(cluster)?;
@@ -130,7 +130,7 @@ impl Scenario {
         cluster.heal();
         clients.wait().await;
         self.await_leaders(cluster).await?;
-        let mut reader = self.client(cluster, 1_000, history, random.next_u64());
+        let mut reader = self.client(cluster, 1_000, record, random.next_u64());
         for key in 0..self.manner.keys {
             if !reader.read(key, LEADER_PATIENCE).await {
                 return Err(format!(
@@ -142,11 +142,12 @@ impl Scenario {
         self.await_equality(cluster).await?;
         check_violation(cluster)?;
         self.await_stops(cluster).await?;
-        for (key, operations) in history.keys() {
+        report.answered = record.answered();
+        report.overlapping = record.overlapping();
+        record.settle(cluster.losses() > 0);
+        for (key, operations) in record.history.keys() {
             corelode_linearizability::check(&operations).map_err(|message| format!("key {key}: {message}"))?;
         }
-        report.answered = history.answered();
-        report.overlapping = history.overlapping();
         report.leaders = cluster.leaders_elected();
         report.turns = cluster.turns();
         report.simulated = simulation.now();
@@ -161,18 +162,18 @@ impl Scenario {
         Ok(report)
     }
 
-    fn client(&self, cluster: &SimulatedCluster, number: u64, history: &Rc<History>, seed: u64) -> Client {
-        Client::new(number, &cluster.simulation, &cluster.network, self.manner, seed, history)
+    fn client(&self, cluster: &SimulatedCluster, number: u64, record: &Rc<Record>, seed: u64) -> Client {
+        Client::new(number, &cluster.simulation, &cluster.network, self.manner, seed, record)
     }
 
-    fn start_clients(&self, cluster: &SimulatedCluster, history: &Rc<History>, random: &mut Random) -> Clients {
+    fn start_clients(&self, cluster: &SimulatedCluster, record: &Rc<Record>, random: &mut Random) -> Clients {
         let options = SimulationOptions::new(random.next_u64());
         let host = SimulatedEnvironment::in_simulation(&cluster.simulation, options, &DiskImage::empty());
         let running = Rc::new(Cell::new(self.clients));
         let ended = Rc::new(Signal::default());
         let mut counts = Vec::new();
         for number in 1..=self.clients {
-            let mut client = self.client(cluster, number, history, random.next_u64());
+            let mut client = self.client(cluster, number, record, random.next_u64());
             counts.push(Rc::clone(&client.counts));
             let (running, ended, until) = (Rc::clone(&running), Rc::clone(&ended), self.duration);
             host.spawn(async move {
