@@ -49,6 +49,8 @@ bugs! {
     SessionsLeftOut = "sessions-left-out",
     /// Sessions: a request that is repeated is applied again.
     SessionsApplyRepeated = "sessions-apply-repeated",
+    /// Reads: what was applied from memory is told as if it were durable.
+    ReadsTellWhatIsAhead = "reads-tell-what-is-ahead",
     /// Compaction: the inputs are removed before the manifest without them is durable.
     CompactionRemovesInputsEarly = "compaction-removes-inputs-early",
 }

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use corelode_engine::bugs::{self, Bug};
 use corelode_engine::env::simulated::SimulationOptions;
 use harness::Jobs;
+use harness::ahead::what_is_applied_from_memory_may_be_taken_back;
 use harness::crashes::Extent;
 use harness::damage::{disk_at_rest, flip_everywhere};
 use harness::load::{crash_the_load, recovers};
@@ -16,6 +17,7 @@ use harness::workload::Workload;
 /// The checks: requests that are repeated, loads that crash, with maintenance between and beside the writes, and damage.
 fn all_checks() -> Result<(), String> {
     repeated_writes_are_applied_once()?;
+    what_is_applied_from_memory_may_be_taken_back()?;
     let extent = Extent { stride: 11, first: 4, seeds: 3 };
     let workload = Workload { turns: 60, ..Workload::default() };
     crash_the_load(SimulationOptions::in_order(), Jobs::Inline, Workload::of_the_log(), extent, recovers)?;
@@ -68,5 +70,6 @@ each_is_caught! {
     a_flush_ends_before_its_name_is_durable: FlushSkipsDirectorySync,
     a_flush_claims_an_entry_that_it_does_not_hold: FlushClaimsTooMuch,
     a_compaction_drops_a_tombstone_that_hides_something: CompactionDropsTombstones,
+    a_read_tells_what_is_only_in_memory: ReadsTellWhatIsAhead,
     a_compaction_removes_its_inputs_early: CompactionRemovesInputsEarly,
 }

@@ -138,12 +138,7 @@ impl Raft {
         position
     }
 
-    pub(crate) fn propose(
-        &mut self,
-        now: Time,
-        bytes: u32,
-        is_receipt_awaited: bool,
-    ) -> Result<LogPosition, Refused> {
+    pub(crate) fn propose(&mut self, now: Time, bytes: u32, is_receipt_awaited: bool) -> Result<LogPosition, Refused> {
         let term = self.hard_state.term;
         self.leading(now)?;
         let position = self.append(&EntryInfo { term, bytes, membership: None });

@@ -29,7 +29,11 @@ fn a_write_in_memory_survives_the_crash_of_any_one_node() {
         (0..KEYS).for_each(|number| cluster.put_in_memory(&key(number), &value(round, number)));
         cluster.kill(node);
         for number in 0..KEYS {
-            assert_eq!(cluster.get(&key(number)), Some(value(round, number)), "node {node} was killed in round {round}");
+            assert_eq!(
+                cluster.get(&key(number)),
+                Some(value(round, number)),
+                "node {node} was killed in round {round}"
+            );
         }
         cluster.restart(node);
         // The next kill must find a majority that has what this one has missed.
@@ -41,7 +45,11 @@ fn a_write_in_memory_survives_the_crash_of_any_one_node() {
         }
     }
     for node in 0..3 {
-        assert_eq!(total(&cluster, node, counters::MEMORY_WRITES_LOST_TOTAL), 0, "node {node} has lost what it had applied");
+        assert_eq!(
+            total(&cluster, node, counters::MEMORY_WRITES_LOST_TOTAL),
+            0,
+            "node {node} has lost what it had applied"
+        );
     }
     cluster.terminate();
 }

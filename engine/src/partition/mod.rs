@@ -514,6 +514,7 @@ impl<E: Environment> Partition<E> {
     fn is_row_durable(&self, row: &Row<'_>, log_time: LogTime) -> bool {
         let expired_ahead = row.is_expired_at(log_time) && !row.is_expired_at(self.durable_counters.log_time);
         row.row_key.revision <= self.durable_counters.revision && !expired_ahead
+            || bugs::is_planted(Bug::ReadsTellWhatIsAhead)
     }
 
     /// Proposes an entry that advances log time, if a deadline is due and none was proposed just now.

@@ -138,11 +138,12 @@ impl<E: Environment> Partition<E> {
     /// Entries from `first` on are cut from the log, and some were applied ahead.
     pub(crate) fn cut_applied(&mut self, first: LogIndex) {
         assert!(first > self.settled().index, "{first} is committed");
-        let kept = self.ahead.partition_point(|ahead| ahead.outcome.index < first);
-        let Some(cut) = self.ahead.get(kept) else { return };
-        self.applied = cut.before;
-        self.ahead.clear();
-        self.is_cut = true;
+        if self.applied.index >= first {
+            // What was applied before it is not committed either, and may be cut as well.
+            self.applied = self.settled();
+            self.ahead.clear();
+            self.is_cut = true;
+        }
     }
 
     fn apply_entries(&mut self, through: LogIndex, is_committed: bool, outcomes: &mut Vec<Outcome>) {

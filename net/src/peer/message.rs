@@ -267,11 +267,7 @@ impl<'a> PeerMessage<'a> {
                     }
                     (false, is_received) => {
                         expect_zero("hint of a reply that rejects nothing", &fixed[16..])?;
-                        if is_received {
-                            PeerAppendOutcome::Received(index)
-                        } else {
-                            PeerAppendOutcome::Stored(index)
-                        }
+                        if is_received { PeerAppendOutcome::Received(index) } else { PeerAppendOutcome::Stored(index) }
                     }
                 };
                 let round = Round(number("round", u64_at(fixed, 0))?);

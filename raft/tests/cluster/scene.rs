@@ -21,8 +21,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use corelode_raft::{
-    Append, AppendOutcome, AppendReply, Config, Input, Lease, LogIndex, LogPosition, Membership, Message, NodeId, ReadId, Refused,
-    RoleKind, Status, Term, Time, VoteKind, VoteReply, VoteRequest,
+    Append, AppendOutcome, AppendReply, Config, Input, Lease, LogIndex, LogPosition, Membership, Message, NodeId,
+    ReadId, Refused, RoleKind, Status, Term, Time, VoteKind, VoteReply, VoteRequest,
 };
 
 use super::history::{Before, History, Replicas};
@@ -431,8 +431,7 @@ fn describe_message(message: &Message) -> String {
 }
 
 fn describe_append(append: &Append) -> String {
-    let Append { term, previous, entries, committed, round, is_round_awaited, is_receipt_awaited, is_quiet } =
-        append;
+    let Append { term, previous, entries, committed, round, is_round_awaited, is_receipt_awaited, is_quiet } = append;
     let what = match entries.infos.len() {
         0 => format!("heartbeat at {previous}"),
         1 => format!("append {} behind {previous}", entries.first),

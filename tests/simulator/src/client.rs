@@ -354,13 +354,8 @@ impl Client {
                 let key = Self::key(key);
                 let mut bytes = value.to_le_bytes().to_vec();
                 bytes.resize(self.manner.value_bytes.max(8), 0);
-                let request = PutRequest {
-                    slot: slot_of(&key),
-                    key: &key,
-                    value: Value::new(&bytes),
-                    ttl_ms: 0,
-                    durability,
-                };
+                let request =
+                    PutRequest { slot: slot_of(&key), key: &key, value: Value::new(&bytes), ttl_ms: 0, durability };
                 match session {
                     Some(session) => request.encode_in_session(session, head, out),
                     None => request.encode(head, out),

@@ -61,6 +61,8 @@ planted! {
     flush_skips_table_sync: engine FlushSkipsTableSync,
     flush_skips_directory_sync: engine FlushSkipsDirectorySync,
     flush_claims_too_much: engine FlushClaimsTooMuch,
+    reads_tell_what_is_ahead: engine ReadsTellWhatIsAhead,
+    receipts_not_counted: raft ReceiptsNotCounted,
     sessions_left_out: engine SessionsLeftOut,
     sessions_apply_repeated: engine SessionsApplyRepeated,
     compaction_removes_inputs_early: engine CompactionRemovesInputsEarly,

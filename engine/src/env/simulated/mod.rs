@@ -192,14 +192,18 @@ impl SimulatedEnvironment {
     /// Damages a file as a failing disk does; maps made before keep the old bytes.
     ///
     /// # Errors
-    /// If there is no such file.
+    /// If there is no such file, or the bit that is to be flipped lies behind its end.
     ///
     /// # Panics
-    /// If the damage lies outside of the file.
+    /// If bytes that are to be zeroed lie behind its end.
     pub fn damage(&self, path: impl AsRef<Path>, damage: Damage) -> io::Result<()> {
         let disk = &mut self.world_mut().disk;
         let inode = disk.find_file(path.as_ref())?;
-        disk.content_mut(inode).damage(damage);
+        let content = disk.content_mut(inode);
+        if matches!(damage, Damage::FlipBit { offset, .. } if offset >= content.length()) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        content.damage(damage);
         Ok(())
     }
 
