@@ -442,10 +442,11 @@ impl<E: Environment> Store<E> {
         self.maintenance_due = true;
     }
 
-    /// Whether a flush is waited for or running.
+    /// Whether a flush is running or may run. One that waits until what it holds is stored or committed may wait for ever, for other nodes.
     #[must_use]
     pub fn is_flushing(&self) -> bool {
-        self.partitions.values().any(|partition| partition.tree.is_flushing())
+        let may_flush = |partition: &Partition<E>| !partition.tree.is_flush_waiting_for(partition.durable());
+        self.partitions.values().any(|partition| partition.tree.is_flushing() && may_flush(partition))
     }
 
     /// Whether any job of the store is queued or running.
