@@ -234,8 +234,14 @@ fn a_slow_sync_is_the_syncs_and_the_stages_sum_to_the_residency() {
         core.pass(us(50));
         core.send(us(15));
         let receipt = core.receipt();
-        let expected =
-            Receipt { queue_ns: 30_000, wait_ns: 0, append_ns: 10_000, sync_ns: 20_000_000, apply_ns: 50_000 };
+        let expected = Receipt {
+            queue_ns: 30_000,
+            wait_ns: 0,
+            append_ns: 10_000,
+            sync_ns: 20_000_000,
+            quorum_ns: 0,
+            apply_ns: 50_000,
+        };
         assert_eq!(receipt, expected);
         let get = core.get(&key);
         core.receive(&get);
@@ -323,8 +329,14 @@ fn a_write_that_waits_for_room_has_that_in_wait() {
     // Since the turn that had room: to the socket, out of it, and to the disk.
     let append_ns = 20_000 + 5_000 + 7_000;
     for who in ["a put", "a batch"] {
-        let expected =
-            Receipt { queue_ns: 30_000, wait_ns: waited_ns, append_ns, sync_ns: 20_000_000, apply_ns: 50_000 };
+        let expected = Receipt {
+            queue_ns: 30_000,
+            wait_ns: waited_ns,
+            append_ns,
+            sync_ns: 20_000_000,
+            quorum_ns: 0,
+            apply_ns: 50_000,
+        };
         assert_eq!(core.receipt(), expected, "{who}");
     }
     for (operation, waited) in [("put", 2), ("batch", 1)] {

@@ -63,9 +63,15 @@ pub(super) fn receipt(receipt: Option<Receipt>) {
         eprintln!("the answer had no room for a receipt");
         return;
     };
-    let Receipt { queue_ns, wait_ns, append_ns, sync_ns, apply_ns } = receipt;
-    let stages =
-        [("queue", queue_ns), ("wait", wait_ns), ("append", append_ns), ("sync", sync_ns), ("apply", apply_ns)];
+    let Receipt { queue_ns, wait_ns, append_ns, sync_ns, quorum_ns, apply_ns } = receipt;
+    let stages = [
+        ("queue", queue_ns),
+        ("wait", wait_ns),
+        ("append", append_ns),
+        ("sync", sync_ns),
+        ("quorum", quorum_ns),
+        ("apply", apply_ns),
+    ];
     for (stage, time_ns) in stages.into_iter().chain([("in all", receipt.total_ns())]) {
         eprintln!("{stage:<8}{:>12.1} us", time_ns as f64 / 1e3);
     }

@@ -262,7 +262,7 @@ pub struct GeneratorCheck {
 }
 
 /// The stages that a server tells, in the order in which a request passes them.
-pub const STAGES: [&str; 6] = ["queue", "wait", "append", "sync", "apply", "reply"];
+pub const STAGES: [&str; 7] = ["queue", "wait", "append", "sync", "quorum", "apply", "reply"];
 /// What a server calls the sum of the stages: the time from the last byte in to the last byte out.
 pub const RESIDENCY: &str = "residency";
 

@@ -1,6 +1,6 @@
 //! The receipt of a request: where the server spent its time.
 //!
-//! A request with the flag [`Flags::RECEIPT`] is answered by a reply with that flag, whose body ends with 40 bytes more. A reply that has no
+//! A request with the flag [`Flags::RECEIPT`] is answered by a reply with that flag, whose body ends with 48 bytes more. A reply that has no
 //! room for them has neither. Both ends must have negotiated [`Features::RECEIPTS`](crate::handshake::Features::RECEIPTS).
 
 use crate::body_error::BodyError;
@@ -20,18 +20,20 @@ pub struct Receipt {
     pub append_ns: u64,
     /// Until that was durable.
     pub sync_ns: u64,
+    /// Until other nodes had it too, or had it in memory if that was enough; zero without other nodes.
+    pub quorum_ns: u64,
     /// Until the answer was given to the socket.
     pub apply_ns: u64,
 }
 
 impl Receipt {
     /// Bytes on the wire.
-    pub const SIZE_BYTES: usize = 40;
+    pub const SIZE_BYTES: usize = 48;
 
     /// All stages together.
     #[must_use]
     pub fn total_ns(&self) -> u64 {
-        self.queue_ns + self.wait_ns + self.append_ns + self.sync_ns + self.apply_ns
+        self.queue_ns + self.wait_ns + self.append_ns + self.sync_ns + self.quorum_ns + self.apply_ns
     }
 
     /// Makes the request that stands at the end of `out`, from `start` on, ask for a receipt.
@@ -101,7 +103,8 @@ impl Receipt {
             wait_ns: u64_at(bytes, 8),
             append_ns: u64_at(bytes, 16),
             sync_ns: u64_at(bytes, 24),
-            apply_ns: u64_at(bytes, 32),
+            quorum_ns: u64_at(bytes, 32),
+            apply_ns: u64_at(bytes, 40),
         };
         Ok((Some(receipt), rest))
     }
@@ -112,7 +115,8 @@ impl Receipt {
         put(&mut bytes, 8, self.wait_ns.to_le_bytes());
         put(&mut bytes, 16, self.append_ns.to_le_bytes());
         put(&mut bytes, 24, self.sync_ns.to_le_bytes());
-        put(&mut bytes, 32, self.apply_ns.to_le_bytes());
+        put(&mut bytes, 32, self.quorum_ns.to_le_bytes());
+        put(&mut bytes, 40, self.apply_ns.to_le_bytes());
         bytes
     }
 }
@@ -157,7 +161,8 @@ mod tests {
 
     #[test]
     fn a_reply_keeps_its_meaning_and_gets_a_receipt() {
-        let receipt = Receipt { queue_ns: 1, wait_ns: 2, append_ns: 3, sync_ns: 4, apply_ns: u64::MAX / 2 };
+        let receipt =
+            Receipt { queue_ns: 1, wait_ns: 2, append_ns: 3, sync_ns: 4, quorum_ns: 5, apply_ns: u64::MAX / 2 };
         let mut out = reply();
         let plain = out.clone();
         assert!(Receipt::reserve(&mut out, 5));

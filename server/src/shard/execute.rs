@@ -225,6 +225,10 @@ impl<E: Environment> Shard<E> {
         for outcome in std::mem::take(&mut self.outcomes) {
             let mut answered = Vec::new();
             self.writes.resolve(&outcome, |waiter| answered.push(waiter));
+            let cause = self.cause;
+            if let Some(times) = self.store_times.get_mut(&outcome.partition) {
+                self.cause = times.cause(outcome.index, outcome.is_durable, self.now.monotonic_ns);
+            }
             for WriteWaiter { ordinal, durability, reply_to, .. } in answered {
                 let exception = outcome.exceptions.binary_search_by_key(&ordinal, |exception| exception.ordinal);
                 let result = match exception.map(|place| outcome.exceptions[place].kind) {
@@ -238,6 +242,7 @@ impl<E: Environment> Shard<E> {
                 };
                 self.deliver(reply_to, result);
             }
+            self.cause = cause;
             if outcome.is_durable {
                 self.durability.resolve(outcome.partition, outcome.index, &mut ready);
             }

@@ -68,7 +68,7 @@ use batch::Batch;
 use complaints::Complaints;
 use connection::Connection;
 use slab::Slab;
-use stages::{Cause, StageHistograms};
+use stages::{Cause, StageHistograms, StoreTimes};
 use status::StatusGathering;
 use waiting::{DurabilityWaiters, ParkedQueue, WriteWaiters};
 
@@ -228,6 +228,8 @@ pub struct Shard<E: Environment> {
     /// What answers given now follow from.
     cause: Cause,
     log_write_started_ns: u64,
+    /// Of partitions that have replicas elsewhere. Bounded by the partitions of the core, and each by itself.
+    store_times: BTreeMap<corelode_engine::ids::PartitionId, StoreTimes>,
 }
 
 /// A log that had nothing to write for so long gets a marker.
@@ -288,6 +290,7 @@ impl<E: Environment> Shard<E> {
             are_stages_counted: true,
             cause: Cause::Turn,
             log_write_started_ns: 0,
+            store_times: BTreeMap::new(),
         }
     }
 

@@ -10,6 +10,7 @@ use corelode_net::table::counters as names;
 use corelode_net::{BootId, ErrorCode, MapEpoch, RequestHead, RequestId};
 use corelode_raft::{Accepted, Input, LogIndex, LogPosition, Membership, Message, NodeId, Output, Term, Time};
 
+use super::stages::Cause;
 use super::{Failure, Leader, Operation, OperationResult, ReadLevel, ReplyTo, Request, Shard};
 use crate::replication::group::Group;
 use crate::replication::leaders::Told;
@@ -231,6 +232,10 @@ impl<E: Environment> Shard<E> {
             let Some(group) = replication.groups.get_mut(&partition) else { continue };
             let persist = corelode_raft::PersistId(token);
             let _ = group.step(&mut self.store, now, self.now.wall_ms, Input::Stored(persist));
+            if let Cause::Logged { started_ns, ended_ns } = self.cause {
+                let through = ids::LogIndex(group.raft.log().stored().0);
+                self.store_times.entry(partition).or_default().stored(through, started_ns, ended_ns);
+            }
             replication.activate(partition);
         }
         self.replication = Some(replication);

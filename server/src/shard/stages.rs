@@ -1,13 +1,16 @@
 //! Where the time of requests goes: a histogram for each operation and stage, counted by the shard alone, one plain increment each.
 //!
 //! ```text
-//! last byte in ─queue─► turn ─wait─► at hand ─append─► log write ─sync─► durable ─apply─► to the socket ─reply─► last byte out
+//! last byte in ─queue─► turn ─wait─► at hand ─append─► log write ─sync─► durable ─quorum─► committed ─apply─► to the socket ─reply─► last byte out
 //! ```
 //!
 //! A request has the stages that it went through; their sum is its *residency* to the nanosecond, since each begins where the one before
 //! ended. Times are read where many requests share them: once a read of a socket, a turn, a log write, a send. So requests that came and
 //! left together are counted in one step, and a request that came alone costs some tens of nanoseconds.
 
+use std::collections::VecDeque;
+
+use corelode_engine::ids::LogIndex;
 use corelode_net::body::Receipt;
 use corelode_net::table::StageHistogram;
 use hdrhistogram::Histogram;
@@ -50,7 +53,7 @@ impl TimedOperation {
 }
 
 /// The stages, and their sum.
-const STAGES: [&str; 7] = ["queue", "wait", "append", "sync", "apply", "reply", "residency"];
+const STAGES: [&str; 8] = ["queue", "wait", "append", "sync", "quorum", "apply", "reply", "residency"];
 
 /// When a request came to the shard, nanoseconds on its monotonic clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -88,6 +91,53 @@ pub(crate) enum Cause {
         /// When it was durable.
         ended_ns: u64,
     },
+    /// Enough other nodes had the entry, on their disks or in memory, whichever the request waited for.
+    Committed {
+        /// When this node's write of it was handed to the disk; zero if it was not waited for, or is not known.
+        started_ns: u64,
+        /// When that was durable here; no later than the commit.
+        stored_ns: u64,
+        /// When the commit became known.
+        at_ns: u64,
+    },
+}
+
+/// Log writes of one partition whose entries are not all committed, so that a commit can tell the wait for this disk from the wait for others.
+#[derive(Debug, Default)]
+pub(crate) struct StoreTimes {
+    /// The last entry of each, and when the write began and ended.
+    writes: VecDeque<(LogIndex, u64, u64)>,
+}
+
+impl StoreTimes {
+    /// A follower far ahead of the commit forgets the oldest: nobody here waits for them.
+    const WRITES_MAX: usize = 256;
+
+    /// All up to `through` is stored by a write.
+    pub(crate) fn stored(&mut self, through: LogIndex, started_ns: u64, ended_ns: u64) {
+        if self.writes.back().is_some_and(|(last, ..)| *last >= through) {
+            return;
+        }
+        if self.writes.len() == Self::WRITES_MAX {
+            self.writes.pop_front();
+        }
+        self.writes.push_back((through, started_ns, ended_ns));
+    }
+
+    /// Why the writes of an entry are answered now. Entries come in order.
+    pub(crate) fn cause(&mut self, index: LogIndex, is_durable: bool, at_ns: u64) -> Cause {
+        if !is_durable {
+            return Cause::Committed { started_ns: 0, stored_ns: 0, at_ns };
+        }
+        while self.writes.pop_front_if(|(through, ..)| *through < index).is_some() {}
+        match self.writes.front() {
+            Some((_, started_ns, ended_ns)) => {
+                Cause::Committed { started_ns: *started_ns, stored_ns: *ended_ns, at_ns }
+            }
+            // Other disks were faster: what was waited for is a disk all the same.
+            None => Cause::Committed { started_ns: 0, stored_ns: at_ns, at_ns },
+        }
+    }
 }
 
 /// Answers of one operation that came and were caused together.
@@ -166,21 +216,25 @@ impl StageHistograms {
     fn record(&mut self, group: &Group, sent_ns: u64, written_ns: u64) {
         let histograms =
             self.operations[group.operation as usize].get_or_insert_with(|| Box::new(std::array::from_fn(|_| empty())));
-        let [queue, wait, append, sync, apply, reply, residency] = &mut **histograms;
-        let Receipt { queue_ns, wait_ns, append_ns, sync_ns, apply_ns } = receipt(group.arrival, group.cause, sent_ns);
+        let [queue, wait, append, sync, quorum, apply, reply, residency] = &mut **histograms;
+        let Receipt { queue_ns, wait_ns, append_ns, sync_ns, quorum_ns, apply_ns } =
+            receipt(group.arrival, group.cause, sent_ns);
         let reply_ns = written_ns.saturating_sub(sent_ns);
         let count = |stage: &mut Histogram<u64>, time_ns: u64| stage.saturating_record_n(time_ns, group.count);
         count(queue, queue_ns);
         if group.arrival.had_room_ns > 0 || matches!(group.cause, Cause::Resumed { .. }) {
             count(wait, wait_ns);
         }
-        if let Cause::Logged { .. } = group.cause {
+        if let Cause::Logged { .. } | Cause::Committed { .. } = group.cause {
             count(append, append_ns);
             count(sync, sync_ns);
         }
+        if let Cause::Committed { .. } = group.cause {
+            count(quorum, quorum_ns);
+        }
         count(apply, apply_ns);
         count(reply, reply_ns);
-        count(residency, queue_ns + wait_ns + append_ns + sync_ns + apply_ns + reply_ns);
+        count(residency, queue_ns + wait_ns + append_ns + sync_ns + quorum_ns + apply_ns + reply_ns);
     }
 
     /// The names of the operations that have been counted.
@@ -222,6 +276,11 @@ fn receipt(arrival: Arrival, cause: Cause, sent_ns: u64) -> Receipt {
         Cause::Logged { started_ns, ended_ns } => {
             receipt.append_ns = until(started_ns);
             receipt.sync_ns = until(ended_ns);
+        }
+        Cause::Committed { started_ns, stored_ns, at_ns } => {
+            receipt.append_ns = until(started_ns);
+            receipt.sync_ns = until(stored_ns.min(at_ns));
+            receipt.quorum_ns = until(at_ns);
         }
     }
     receipt.apply_ns = until(sent_ns);
@@ -285,11 +344,32 @@ mod tests {
         // And then for another core, or not at all.
         let arrival = Arrival { received_ns: 1_000, taken_ns: 1_100, had_room_ns: 1_450 };
         let stages = |cause| {
-            let Receipt { queue_ns, wait_ns, append_ns, sync_ns, apply_ns } = receipt(arrival, cause, 2_000);
-            [queue_ns, wait_ns, append_ns, sync_ns, apply_ns]
+            let Receipt { queue_ns, wait_ns, append_ns, sync_ns, quorum_ns, apply_ns } = receipt(arrival, cause, 2_000);
+            [queue_ns, wait_ns, append_ns, sync_ns, quorum_ns, apply_ns]
         };
-        assert_eq!(stages(Cause::Resumed { at_ns: 1_700 }), [100, 600, 0, 0, 300]);
-        assert_eq!(stages(Cause::Turn), [100, 350, 0, 0, 550]);
+        assert_eq!(stages(Cause::Resumed { at_ns: 1_700 }), [100, 600, 0, 0, 0, 300]);
+        assert_eq!(stages(Cause::Turn), [100, 350, 0, 0, 0, 550]);
+    }
+
+    #[test]
+    fn a_commit_tells_the_wait_for_this_disk_from_the_wait_for_others() {
+        let arrival = Arrival { received_ns: 1_000, taken_ns: 1_100, had_room_ns: 0 };
+        let stages = |cause| {
+            let Receipt { append_ns, sync_ns, quorum_ns, apply_ns, .. } = receipt(arrival, cause, 2_000);
+            [append_ns, sync_ns, quorum_ns, apply_ns]
+        };
+        let mut times = StoreTimes::default();
+        times.stored(LogIndex(4), 1_150, 1_400);
+        times.stored(LogIndex(6), 1_450, 1_700);
+        assert_eq!(stages(times.cause(LogIndex(3), true, 1_600)), [50, 250, 200, 400]);
+        assert_eq!(stages(times.cause(LogIndex(4), true, 1_600)), [50, 250, 200, 400]);
+        assert_eq!(stages(times.cause(LogIndex(5), true, 1_800)), [350, 250, 100, 200]);
+        // The others were faster than this disk, which has not told of its write yet.
+        assert_eq!(stages(times.cause(LogIndex(7), true, 1_900)), [0, 800, 0, 100]);
+        // For a write in memory no disk was waited for.
+        times.stored(LogIndex(8), 1_150, 1_400);
+        assert_eq!(stages(times.cause(LogIndex(8), false, 1_300)), [0, 0, 200, 700]);
+        assert_eq!(recorded(0, &[times.cause(LogIndex(8), false, 1_300)]).len(), 7, "all but the wait for room");
     }
 
     #[test]
