@@ -95,8 +95,8 @@ impl Kind {
     fn of_seed(random: &mut Random) -> Vec<Self> {
         let mut kinds = Self::ALL.to_vec();
         kinds.retain(|_| random.below(2) == 0);
-        let mut losses = vec![Self::Membership, Self::BitRot, Self::Wipe];
-        let kept = losses.swap_remove(random.position(losses.len()));
+        let losses = [Self::Membership, Self::BitRot, Self::Wipe];
+        let kept = [Self::Membership, Self::Membership, Self::BitRot, Self::Wipe][random.position(4)];
         kinds.retain(|kind| *kind == kept || !losses.contains(kind));
         if kinds.is_empty() { vec![Self::Crash, Self::Alone] } else { kinds }
     }
@@ -175,7 +175,16 @@ impl<'a> Planner<'a> {
                     let after = if node == 1 { power_returns } else { Duration::ZERO };
                     (after, Fault::Start(node))
                 });
-                return (Fault::PowerCut(self.crash_policy()), starts.collect());
+                let cut = Fault::PowerCut(self.crash_policy());
+                if self.random.below(2) == 0 {
+                    return (cut, starts.collect());
+                }
+                // Much is in memory alone when it happens.
+                let mut faults: Vec<_> =
+                    (2..=self.shape.nodes).map(|node| (Duration::ZERO, Fault::SlowDisk(node, 400))).collect();
+                faults.push((Duration::from_millis(self.random.below(200)), cut));
+                faults.extend(starts);
+                return (Fault::SlowDisk(1, 400), faults);
             }
             Kind::Pause => match self.paused.pop_first() {
                 Some(paused) => Fault::Resume(paused),
@@ -191,7 +200,7 @@ impl<'a> Planner<'a> {
                 Fault::Stop(node)
             }
             Kind::OneWay => Fault::OneWay(node, other),
-            Kind::Halves => Fault::Partition((1..=self.shape.nodes).filter(|_| self.random.below(2) == 0).collect()),
+            Kind::Halves => Fault::Partition(self.some_nodes()),
             Kind::Alone => Fault::Partition(vec![node]),
             Kind::Cut => Fault::Cut(node, other),
             Kind::SlowNetwork => Fault::Slow(Duration::from_micros(20 + self.random.below(20_000))),
@@ -224,10 +233,40 @@ impl<'a> Planner<'a> {
                     vec![(Duration::from_millis(self.random.below(3_000)), Fault::Start(node))],
                 );
             }
-            Kind::Transfer => Fault::Transfer(self.partition(), node),
-            Kind::Membership => self.change_membership(),
+            Kind::Transfer => {
+                let fault = Fault::Transfer(self.partition(), node);
+                if self.random.below(3) > 0 {
+                    return (fault, Vec::new());
+                }
+                // The one that is to lead ends before it does.
+                let ends = Fault::Crash(node, self.crash_policy());
+                return (fault, vec![(self.moment(), ends), (self.while_others_wait(), Fault::Start(node))]);
+            }
+            Kind::Membership => {
+                let fault = self.change_membership();
+                if self.random.below(2) > 0 {
+                    return (fault, Vec::new());
+                }
+                // Those on the two sides may count on different members.
+                let parted = Fault::Partition(self.some_nodes());
+                return (fault, vec![(self.moment(), parted), (self.while_others_wait(), Fault::Heal)]);
+            }
         };
         (fault, Vec::new())
+    }
+
+    fn some_nodes(&mut self) -> Vec<u64> {
+        (1..=self.shape.nodes).filter(|_| self.random.below(2) == 0).collect()
+    }
+
+    /// As long as a message or a write is on its way.
+    fn moment(&mut self) -> Duration {
+        Duration::from_micros(self.random.below(4_000))
+    }
+
+    /// Long enough that others lose patience.
+    fn while_others_wait(&mut self) -> Duration {
+        self.shape.election_timeout * 2 + Duration::from_millis(self.random.below(500))
     }
 
     fn take_down(&mut self, node: u64) {
@@ -241,7 +280,8 @@ impl<'a> Planner<'a> {
         let partition = self.partition();
         let mut nodes: Vec<_> = (1..=self.shape.nodes).collect();
         let mut voters = Vec::new();
-        while !nodes.is_empty() && (voters.len() < 2 || self.random.below(4) > 0) {
+        let voters_min = 1 + self.random.position(2);
+        while !nodes.is_empty() && (voters.len() < voters_min || self.random.below(4) > 0) {
             voters.push(nodes.swap_remove(self.random.position(nodes.len())));
         }
         nodes.retain(|_| self.random.below(2) == 0);

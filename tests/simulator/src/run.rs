@@ -82,7 +82,7 @@ impl Scenario {
     #[must_use]
     pub fn of_seed(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let nodes = if random.below(8) == 0 { 5 } else { 3 };
+        let nodes = if random.below(5) == 0 { 5 } else { 3 };
         let shape = Shape {
             nodes,
             cores: 1 + u16::try_from(random.below(2)).expect("small"),
