@@ -58,7 +58,7 @@ fn a_write_in_memory_survives_the_crash_of_any_one_node() {
 fn without_a_majority_nothing_is_acknowledged_from_memory_either() {
     let scratch = tempfile::tempdir().expect("a directory for the test");
     let mut cluster = Cluster::start(scratch.path(), 1, 1);
-    cluster.put_in_memory(&key(0), b"before");
+    cluster.put(&key(0), b"before");
     cluster.kill(1);
     cluster.kill(2);
     let options = corelode_client::Options::from_addresses(vec![cluster.addresses()[0].clone()])
@@ -74,6 +74,6 @@ fn without_a_majority_nothing_is_acknowledged_from_memory_either() {
     }
     cluster.restart(1);
     cluster.restart(2);
-    assert!(cluster.get(&key(0)).is_some(), "the first one was acknowledged");
+    assert!(cluster.get(&key(0)).is_some(), "the first one was acknowledged as synced");
     cluster.terminate();
 }
