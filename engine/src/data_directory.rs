@@ -21,7 +21,7 @@ use crate::env::thread::LOCK_FILE_NAME;
 use crate::env::{Environment, LogMode};
 use crate::error::{Error, Result};
 use crate::identity::{IDENTITY_FILE_NAME, Identity, Membership, read_identity};
-use crate::ids::{LogId, LogPosition, PartitionId, SlotRange, StreamId};
+use crate::ids::{LogId, LogIndex, LogPosition, PartitionId, SlotRange, StreamId};
 use crate::log::recovery::{RecoveredLog, RecoveredStream, TornTail, recover_log};
 use crate::log::{LogWriter, SegmentBound, StreamState, prepare_segment};
 use crate::manifest::Manifest;
@@ -257,7 +257,13 @@ impl<E: Environment> Opening<'_, E> {
         let mut tables = Vec::with_capacity(manifest.tables.len());
         for (_, meta) in &manifest.tables {
             let path = directory.join(table_file_name(meta.id));
-            tables.push(Arc::new(Table::open(self.environment, &path, meta.clone()).await?));
+            let table = Table::open(self.environment, &path, meta.clone()).await.map_err(|error| match error {
+                Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                    Error::corruption(&path, 0, "the manifest names this table, and the file is missing")
+                }
+                other => other,
+            })?;
+            tables.push(Arc::new(table));
         }
         self.report.tables += tables.len() as u64;
         let tree = Tree::new(directory.clone(), manifest.clone(), tables.clone(), &self.options.store);
@@ -322,6 +328,12 @@ impl<E: Environment> Opening<'_, E> {
             let mut found = log.recovered.streams.get_mut(&stream).expect("filtered above").take();
             if parts.manifest.is_transferred {
                 found.take_replacement(&log.directory, parts.manifest.flushed)?;
+            }
+            if parts.manifest.version == 0 && found.state.flushed.index > LogIndex(0) {
+                let path = parts.directory.join(crate::manifest::MANIFEST_FILE_NAME);
+                let flushed = found.state.flushed.index;
+                let message = format!("it is missing: the log says that tables hold all through entry {flushed}");
+                return Err(Error::corruption(&path, 0, message));
             }
             found.check_continuity(&log.directory, parts.manifest.flushed)?;
             for entry in found.entries.values() {

@@ -11,6 +11,7 @@ mod replication;
 mod runtime;
 pub mod shard;
 
+pub use corelode_engine::Error;
 pub use corelode_engine::options;
 pub use corelode_net::Role;
 pub use corelode_net::handshake::{Credentials, Secret, Secrets};

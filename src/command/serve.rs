@@ -13,7 +13,7 @@ use clap::{Args, value_parser};
 use corelode_server::cluster::{Cluster, ENTRY_BYTES_KEPT_MAX, NodeId};
 use corelode_server::node::{Node, NodeOptions};
 use corelode_server::shard::ShardLimits;
-use corelode_server::{Credentials, Role, Secret, Secrets};
+use corelode_server::{Credentials, Error, Role, Secret, Secrets};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -101,10 +101,14 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
             return Exit::Refused;
         }
     };
+    let is_alone = options.cluster.is_none();
     let node = match Node::start(options) {
         Ok(node) => node,
         Err(error) => {
             eprintln!("corelode serve: {error}");
+            if let Error::Corruption(_) = error {
+                eprintln!("{}", advice(is_alone));
+            }
             return Exit::Refused;
         }
     };
@@ -121,6 +125,16 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
             eprintln!("corelode serve: {error}");
             Exit::Refused
         }
+    }
+}
+
+/// What to do with a data directory that is damaged.
+fn advice(is_alone: bool) -> &'static str {
+    if is_alone {
+        "nothing was changed: put back the file from a backup of this directory, or keep the directory for a report"
+    } else {
+        "nothing was changed. The other nodes have their own copies: move this data directory away and start with an empty one; \
+         they fill it while they serve, as long as a majority of them is there"
     }
 }
 

@@ -110,9 +110,21 @@ impl Cluster {
     /// # Panics
     /// If it does not come to serve.
     pub fn restart(&mut self, node: usize) {
+        self.try_restart(node).unwrap_or_else(|log| panic!("node {} ended\n{log}", node + 1));
+    }
+
+    /// As [`restart`](Self::restart), if the node comes to serve.
+    ///
+    /// # Errors
+    /// What it has logged, if it ends before.
+    ///
+    /// # Panics
+    /// If it does neither.
+    pub fn try_restart(&mut self, node: usize) -> Result<(), String> {
         let peers = (1..).zip(self.addresses).map(|(id, address): (u32, _)| format!("{id}={address}"));
         let peers = peers.collect::<Vec<_>>().join(",");
-        self.servers[node] = Some(self.start_node(node, &peers));
+        self.servers[node] = Some(self.try_start_node(node, &peers)?);
+        Ok(())
     }
 
     /// Starts a node with peers of the caller's choice.
@@ -121,6 +133,10 @@ impl Cluster {
     /// If it does not come to serve.
     #[must_use]
     pub fn start_node(&self, node: usize, peers: &str) -> Server {
+        self.try_start_node(node, peers).unwrap_or_else(|log| panic!("node {} ended\n{log}", node + 1))
+    }
+
+    fn try_start_node(&self, node: usize, peers: &str) -> Result<Server, String> {
         let options = ServerOptions {
             data_directory: self.data_directory(node),
             cores: self.shape.cores,
@@ -130,8 +146,9 @@ impl Cluster {
         };
         let number = (node + 1).to_string();
         let arguments = ["--node-id", &number, "--peers", peers].map(str::to_owned);
-        let start =
-            |arguments: &[String]| Server::start_with(&options, self.addresses[node], &self.log_file(node), arguments);
+        let start = |arguments: &[String]| {
+            Server::try_start_with(&options, self.addresses[node], &self.log_file(node), arguments)
+        };
         match &self.network {
             None => start(&arguments),
             // Nobody else is on that network.

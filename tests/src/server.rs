@@ -111,6 +111,22 @@ impl Server {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_with(options: &ServerOptions, address: SocketAddr, log: &Path, arguments: &[String]) -> Self {
+        Self::try_start_with(options, address, log, arguments).unwrap_or_else(|log| panic!("the server ended\n{log}"))
+    }
+
+    /// As [`start_with`](Self::start_with).
+    ///
+    /// # Errors
+    /// What the server has logged, if it ends before it serves.
+    ///
+    /// # Panics
+    /// If it neither serves nor ends in time.
+    pub fn try_start_with(
+        options: &ServerOptions,
+        address: SocketAddr,
+        log: &Path,
+        arguments: &[String],
+    ) -> Result<Self, String> {
         let log = log.to_path_buf();
         let log_start = std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
         let output = File::options().create(true).append(true).open(&log).expect("the log's place is writable");
@@ -140,10 +156,12 @@ impl Server {
         loop {
             if let Some(address) = served_address(&server.log()) {
                 server.address = address;
-                return server;
+                return Ok(server);
             }
             let ended = server.child.try_wait().expect("a child can be waited for");
-            assert!(ended.is_none(), "the server ended: {ended:?}\n{}", server.log());
+            if ended.is_some() {
+                return Err(server.log());
+            }
             assert!(started.elapsed() < PATIENCE, "the server does not serve\n{}", server.log());
             thread::sleep(Duration::from_millis(2));
         }
