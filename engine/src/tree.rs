@@ -16,7 +16,7 @@ use crate::cursor::{Input, MergeCursor, Stop};
 use crate::env::Environment;
 use crate::error::Corruption;
 use crate::flush::FlushJob;
-use crate::ids::{LogPosition, LogTime, ReadPoint, Revision, SlotRange, TableId};
+use crate::ids::{LogIndex, LogPosition, LogTime, ReadPoint, Revision, SlotRange, TableId};
 use crate::job_target::JobTarget;
 use crate::limits::LEVEL_COUNT;
 use crate::manifest::Manifest;
@@ -227,6 +227,12 @@ impl<E: Environment> Tree<E> {
     /// The last entry that is in a frozen memtable or a table.
     pub(crate) fn frozen_through(&self) -> LogPosition {
         self.frozen_through
+    }
+
+    /// The last entry not beyond `through` that ends a table or a frozen memtable.
+    pub(crate) fn frozen_within(&self, through: LogIndex) -> LogIndex {
+        let frozen = self.frozen.iter().map(|frozen| frozen.through.index).filter(|index| *index <= through);
+        frozen.max().unwrap_or_default().max(self.manifest.flushed.index)
     }
 
     /// Whether a flush was started whose table is not in a manifest yet.

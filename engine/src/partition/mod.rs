@@ -157,6 +157,8 @@ pub struct Partition<E: Environment> {
     durable_counters: Counters,
     applied: LogPosition,
     ahead: VecDeque<AppliedAhead>,
+    /// Entries were applied before they were committed, since the tables were put in place: memtables may hold what waits for a commit.
+    has_applied_received: bool,
     /// Some of what was applied ahead was taken back by another leader: the rows are not to be used until another replica's take their place.
     is_cut: bool,
     next_deadline: NextDeadline,
@@ -223,6 +225,7 @@ impl<E: Environment> Partition<E> {
             durable_counters: counters,
             applied: start.flushed,
             ahead: VecDeque::new(),
+            has_applied_received: false,
             is_cut: false,
             next_deadline: NextDeadline::Unknown,
             time_proposed_at_ms: 0,

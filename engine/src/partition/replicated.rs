@@ -130,8 +130,30 @@ impl<E: Environment> Partition<E> {
         self.apply_entries(through, true, outcomes);
     }
 
+    /// Up to where the tables go, or will without anything more being committed. Followers that lag need tables from there on, and the commit may need those followers:
+    /// entries behind it must be kept.
+    #[must_use]
+    pub fn secured(&self) -> LogIndex {
+        let settled = self.settled().index;
+        if self.has_applied_received { self.tree.frozen_within(settled) } else { settled }
+    }
+
+    /// Freezes the active memtable, so that more is [secured](Self::secured), unless one waits for a commit already.
+    pub(crate) fn secure(&mut self) {
+        if self.tree.frozen_through().index <= self.settled().index
+            && self.applied.index > self.tree.frozen_through().index
+        {
+            self.freeze();
+        }
+    }
+
     /// Applies what a quorum has in memory.
     pub(crate) fn apply_received(&mut self, through: LogIndex, outcomes: &mut Vec<Outcome>) {
+        if !self.has_applied_received && through > self.applied.index {
+            // Before any row that waits for a commit is among them, the rows of entries that are not kept any more go their own way.
+            self.secure();
+            self.has_applied_received = true;
+        }
         self.apply_entries(through, false, outcomes);
     }
 
@@ -194,14 +216,18 @@ impl<E: Environment> Partition<E> {
         self.recent_hashes = RecentHashes::new(through.index, counters.state_hash);
         (self.applied, self.durable) = (through, through);
         self.ahead.clear();
-        self.is_cut = false;
+        (self.is_cut, self.has_applied_received) = (false, false);
         self.next_deadline = NextDeadline::Unknown;
         self.membership = membership;
         self.sessions = sessions;
     }
 
     pub(crate) fn truncate_entries(&mut self, through: LogIndex) {
-        assert!(through <= self.applied.index, "{through} is truncated, and {:?} applied", self.applied);
+        assert!(
+            through <= self.secured(),
+            "{through} is truncated, and {} in tables or on its way there",
+            self.secured()
+        );
         self.replica_mut().truncate(through);
     }
 

@@ -150,9 +150,19 @@ impl<E: Environment> Store<E> {
     /// Lets entries go that no follower needs any more.
     ///
     /// # Panics
-    /// If one of them is not applied.
+    /// If one of them is not [secured](Partition::secured).
     pub fn truncate_entries(&mut self, partition: PartitionId, through: LogIndex) {
         self.replicated(partition).truncate_entries(through);
+    }
+
+    /// Has more of what is applied go into tables, so that fewer entries need be kept.
+    ///
+    /// # Panics
+    /// If this core does not own the partition.
+    pub fn secure(&mut self, partition: PartitionId) {
+        let owned = self.partitions.get_mut(&partition).expect("this core owns the partition");
+        account(&mut self.memtable_bytes, owned, Partition::secure);
+        self.maintenance_due = true;
     }
 
     /// Whether this replica leads: only a leader proposes that time has passed.

@@ -290,8 +290,12 @@ impl Group {
         if owned.kept_bytes() <= self.entry_bytes_kept_max / 4 {
             return;
         }
-        let settled = LogIndex(owned.settled().index.0);
-        let stored = settled.min(self.raft.log().stored());
+        let (settled, secured) = (owned.settled().index, owned.secured());
+        if secured < settled && owned.kept_bytes() > self.entry_bytes_kept_max {
+            store.secure(self.partition);
+        }
+        let owned = store.partition(self.partition).expect("owned");
+        let stored = LogIndex(owned.secured().0).min(self.raft.log().stored());
         let everywhere = self.raft.followers().map(|(_, progress)| progress.matched()).min().unwrap_or(stored);
         let through = if owned.kept_bytes() > self.entry_bytes_kept_max { stored } else { stored.min(everywhere) };
         let is_pinning = owned.kept_bytes() <= self.entry_bytes_kept_max * PINNED_TIMES_MAX;
