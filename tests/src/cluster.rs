@@ -52,9 +52,20 @@ impl Cluster {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_with_stores(directory: &Path, cores: u16, partitions: u16, is_tiny: bool) -> Self {
+        Self::start_beside(0, directory, cores, partitions, is_tiny)
+    }
+
+    /// As [`start_with_stores`](Self::start_with_stores), beside other clusters of this process: each has a number of its own, up to 9.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start), or if the number is greater.
+    #[must_use]
+    pub fn start_beside(number: u8, directory: &Path, cores: u16, partitions: u16, is_tiny: bool) -> Self {
+        assert!(number < 10, "there are addresses for ten clusters");
         let process = std::process::id();
         let [_, _, high, low] = process.to_be_bytes();
-        let address = |node: u8| SocketAddr::from((Ipv4Addr::new(127, 64 + node, high, low.clamp(1, 254)), PORT));
+        let network = 64 + 3 * number;
+        let address = |node: u8| SocketAddr::from((Ipv4Addr::new(127, network + node, high, low.clamp(1, 254)), PORT));
         let shape = Shape { cores, partitions, is_tiny };
         Self::start_at(directory, [1, 2, 3].map(address), shape, None)
     }

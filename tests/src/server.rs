@@ -53,16 +53,15 @@ pub fn bench_program() -> PathBuf {
     built("CORELODE_BENCH_BIN", "corelode-bench")
 }
 
-/// The program that `variable` names, or the one of that name that was built beside this test.
+/// The program that `variable` names, or the one of that name that was built beside this program.
 fn built(variable: &str, name: &str) -> PathBuf {
     if let Some(program) = std::env::var_os(variable) {
         return program.into();
     }
-    let test = std::env::current_exe().expect("a process knows its program");
-    let profile = test.parent().and_then(Path::parent).expect("tests stand in target/PROFILE/deps");
-    let program = profile.join(name);
-    assert!(program.exists(), "{} is missing: run `cargo build -p {name}` first", program.display());
-    program
+    let own = std::env::current_exe().expect("a process knows its program");
+    // A test stands in target/PROFILE/deps, another program in target/PROFILE itself.
+    let place = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|program| program.exists());
+    place.unwrap_or_else(|| panic!("{name} is missing beside {}: run `cargo build -p {name}` first", own.display()))
 }
 
 impl Server {

@@ -32,6 +32,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
         ],
     ),
     ("corelode-linearizability", &[]),
+    ("corelode-bench-cluster", &["corelode-bench", "corelode-client", "corelode-net", "corelode-tests"]),
     (
         "corelode-simulator",
         &["corelode-raft", "corelode-engine", "corelode-net", "corelode-server", "corelode-linearizability"],

@@ -8,6 +8,7 @@ mod axis;
 mod compare;
 mod escape;
 mod facts;
+pub mod failover;
 mod figures;
 mod percentiles;
 mod picture;
