@@ -253,6 +253,11 @@ impl<E: Environment> Tree<E> {
             && self.replacement.is_none()
     }
 
+    /// Whether nothing is under way and nothing waits to be done: no job begins before something changes.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.is_idle() && !self.is_suspended && self.unused.is_empty() && self.unseen.is_empty()
+    }
+
     pub(crate) fn is_compaction_suspended(&self) -> bool {
         self.is_compaction_suspended || self.is_suspended || self.compaction.is_some()
     }

@@ -82,6 +82,29 @@ fn a_full_log_whose_memtables_are_ahead_of_it_goes_on() {
     });
 }
 
+/// Of hundreds of partitions a core would otherwise go through each tree after each write of one.
+#[test]
+fn writes_do_not_go_through_the_trees_while_nothing_is_to_be_done() {
+    let store = Options { memtable_memory_bytes: 1024 * 1024, log: LogOptions::default(), ..minute_options() };
+    run(options(store), async |_, node| {
+        node.settle().await?;
+        let plans = node.counters()[0].tree_plans;
+        for number in 0..50_u32 {
+            node.put(partition(number), &number.to_be_bytes(), &[3; 100]).await?;
+        }
+        node.settle().await?;
+        assert_eq!(node.counters()[0].tree_plans, plans, "nothing was frozen, and no job ended");
+        // Memory that runs out is noticed all the same.
+        for number in 0..400_u32 {
+            node.put(partition(number), &number.to_be_bytes(), &[4; 3000]).await?;
+        }
+        node.settle().await?;
+        let counters = node.counters()[0];
+        assert!(counters.flushes > 0 && counters.tree_plans > plans, "{counters:?}");
+        Ok(())
+    });
+}
+
 #[test]
 fn a_silent_partition_does_not_pin_the_log_of_a_busy_one() {
     run(open_options(1), async |_, node| {

@@ -50,17 +50,26 @@ impl Retries {
 const COMPACTIONS_MAX: usize = 1;
 
 impl<E: Environment> Store<E> {
-    pub(super) fn plan_maintenance(&mut self) {
+    /// Plans what is to be done: all of it, or what a log and memtables that have grown may ask for, which a write pays for.
+    pub(super) fn plan_maintenance(&mut self, is_all_due: bool) {
         self.freeze_by_memory();
         self.freeze_by_log();
         self.relocate_by_log();
         self.plan_segments();
+        if !is_all_due && self.are_trees_at_rest {
+            return;
+        }
+        self.counters.tree_plans += 1;
         self.plan_flushes();
         self.plan_compactions();
         self.plan_manifests();
         self.plan_transfers();
         self.plan_removals();
         self.plan_residency();
+        // Tables that are lent or received change trees without more ado than the end of a job, but there are never many.
+        self.are_trees_at_rest = self.lent.is_empty()
+            && self.received.is_empty()
+            && self.partitions.values().all(|partition| partition.tree.is_at_rest());
     }
 
     fn plan_segments(&mut self) {
@@ -84,7 +93,8 @@ impl<E: Environment> Store<E> {
 
     /// Freezes the largest active memtables while the active ones together take more than half of the budget.
     fn freeze_by_memory(&mut self) {
-        loop {
+        // The active ones are a part of all.
+        while self.memtable_bytes > self.options.memtable_memory_bytes / 2 {
             let active: usize = self.partitions.values().map(|partition| partition.tree.active_bytes()).sum();
             if active <= self.options.memtable_memory_bytes / 2 {
                 return;
@@ -93,6 +103,7 @@ impl<E: Environment> Store<E> {
             let largest = may_freeze.max_by_key(|partition| partition.tree.active_bytes());
             let Some(largest) = largest.filter(|partition| partition.tree.active_row_count() > 0) else { return };
             account(&mut self.memtable_bytes, largest, Partition::freeze);
+            self.are_trees_at_rest = false;
         }
     }
 
@@ -105,6 +116,7 @@ impl<E: Environment> Store<E> {
             let Some(partition) = self.partitions.get_mut(&partition_of(stream)) else { continue };
             if partition.tree.frozen_through().index < pinned_through && partition.applied().index >= pinned_through {
                 account(&mut self.memtable_bytes, partition, Partition::freeze);
+                self.are_trees_at_rest = false;
             }
         }
     }
@@ -124,6 +136,7 @@ impl<E: Environment> Store<E> {
             }
             if partition.tree.frozen_through().index < applied {
                 account(&mut self.memtable_bytes, partition, Partition::freeze);
+                self.are_trees_at_rest = false;
             }
             let is_meant = |position: LogPosition| position.index > applied && position.index <= pinned_through;
             self.log.relocate(stream, applied, partition.entries().filter(|(position, _)| is_meant(*position)));

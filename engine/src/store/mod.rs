@@ -71,6 +71,8 @@ pub struct StoreCounters {
     pub manifests: u64,
     /// Bytes that compaction wrote.
     pub compaction_bytes: u64,
+    /// Times that all trees were gone through for work to be done.
+    pub tree_plans: u64,
     /// Times that another replica's tables took the place of a partition's own.
     pub replacements: u64,
     /// Sessions of clients.
@@ -107,7 +109,13 @@ pub struct Store<E: Environment> {
     /// Memory of all memtables, active and frozen, bytes.
     memtable_bytes: usize,
     compactions_running: usize,
+    /// Whether all of maintenance is to be planned anew.
     maintenance_due: bool,
+    /// Whether the log or memtables have grown since: most often that asks for nothing.
+    growth_due: bool,
+    /// Whether no tree has anything to be done, and none will have before a memtable is frozen, a job ends, or somebody sets `maintenance_due`. Trees are not
+    /// gone through meanwhile, so that a write costs the same whatever the number of partitions.
+    are_trees_at_rest: bool,
     /// The machine's clock as it was last told.
     now_ms: u64,
     retries: Retries,
@@ -152,6 +160,8 @@ impl<E: Environment> Store<E> {
             memtable_bytes,
             compactions_running: 0,
             maintenance_due: true,
+            growth_due: false,
+            are_trees_at_rest: false,
             now_ms: 0,
             retries: Retries::default(),
             is_residency_due: true,
@@ -269,7 +279,7 @@ impl<E: Environment> Store<E> {
     ) -> Result<()> {
         let durable = self.log.finish_write(write, result)?;
         self.advance_durable(&durable, outcomes);
-        self.maintenance_due = true;
+        self.growth_due = true;
         Ok(())
     }
 
@@ -463,9 +473,10 @@ impl<E: Environment> Store<E> {
 
     /// The next job for the maintenance thread.
     pub fn next_job(&mut self) -> Option<Job<E>> {
-        if self.maintenance_due {
-            self.maintenance_due = false;
-            self.plan_maintenance();
+        if self.maintenance_due || self.growth_due {
+            let is_all_due = std::mem::take(&mut self.maintenance_due);
+            self.growth_due = false;
+            self.plan_maintenance(is_all_due);
         }
         self.jobs.pop_front()
     }

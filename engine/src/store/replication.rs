@@ -115,14 +115,14 @@ impl<E: Environment> Store<E> {
     /// Learns that the log on this disk is what it is in memory up to here: what is applied of it may be flushed.
     pub fn set_stored(&mut self, partition: PartitionId, through: LogPosition) {
         self.replicated(partition).stored(through);
-        self.maintenance_due = true;
+        self.growth_due = true;
     }
 
     /// Learns that entries are committed, and applies them.
     pub fn commit(&mut self, partition: PartitionId, through: LogIndex, outcomes: &mut Vec<Outcome>) {
         let owned = self.partitions.get_mut(&partition).expect("this core owns the partition");
         account(&mut self.memtable_bytes, owned, |owned| owned.commit(through, outcomes));
-        self.maintenance_due = true;
+        self.growth_due = true;
     }
 
     /// Applies entries that a quorum has in memory, and that are not committed: they may yet be [cut](Self::cut_applied).

@@ -207,6 +207,7 @@ impl<E: Environment> Shard<E> {
             (names::COMPACTION_BYTES_TOTAL, store.compaction_bytes),
             ("manifests_total", store.manifests),
             ("job_failures_total", store.job_failures),
+            ("tree_plans_total", store.tree_plans),
         ];
         counters.extend(self.replication_counters());
         counters
