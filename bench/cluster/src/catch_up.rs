@@ -73,11 +73,21 @@ struct RoundOutcome {
     back: Latency,
     /// The same, to the quiet stretch.
     p99_ratio: Option<f64>,
+    /// From the start of the process until it served: it reads its log, and on one machine takes processor and disk from the others.
+    starting: Latency,
+    serving_after_seconds: f64,
+    /// From when it served until it had caught up, and at least for a few seconds; and its ratio.
+    catching_up: Latency,
+    catching_up_p99_ratio: Option<f64>,
     /// From the start of the process until no partition was behind.
     caught_up_seconds: f64,
+    /// The longest write that fell due in each tenth of a second since the start of the process.
+    longest_by_tenth_ms: Vec<Option<f64>>,
     transfers: u64,
     transferred_bytes: u64,
     errors: usize,
+    /// When, in seconds since the start of the process, and what.
+    errors_in_words: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -124,6 +134,7 @@ pub(crate) fn run(runtime: &Runtime, arguments: &Arguments) -> Result<(), String
         thread::sleep(Duration::from_secs(*away_seconds).max(AFTER_KILL + Duration::from_secs(1)));
         let started = load.now();
         cluster.restart(node);
+        let serving = load.now();
         let caught_up = wait(|| {
             let moment = Moment::take(handle, &client)?;
             let is_level = moment.partitions_behind(node as u64 + 1, arguments.partitions, ENTRIES_BEHIND_MAX) == 0;
@@ -135,17 +146,25 @@ pub(crate) fn run(runtime: &Runtime, arguments: &Arguments) -> Result<(), String
         let notes = load.end(handle);
         let counters = moment.counters();
         let (quiet, back) = (Latency::of(&notes, quiet_from, killed), Latency::of(&notes, started, until));
+        let catching_up = Latency::of(&notes, serving, until);
+        let ratio = |latency: &Latency| latency.p99_ms.zip(quiet.p99_ms).map(|(back, quiet)| back / quiet);
         let round = RoundOutcome {
+            starting: Latency::of(&notes, started, serving),
+            serving_after_seconds: serving - started,
+            catching_up_p99_ratio: ratio(&catching_up),
+            catching_up,
             away_seconds: *away_seconds,
             node: node as u64 + 1,
             away: Latency::of(&notes, killed + AFTER_KILL.as_secs_f64(), started),
-            p99_ratio: back.p99_ms.zip(quiet.p99_ms).map(|(back, quiet)| back / quiet),
+            p99_ratio: ratio(&back),
             quiet,
             back,
+            longest_by_tenth_ms: tenths(&notes, started, until),
             caught_up_seconds: caught_up - started,
             // It counts from its start.
             transfers: counters.of(node as u64 + 1, names::TRANSFERS_RECEIVED_DONE_TOTAL),
             transferred_bytes: counters.of(node as u64 + 1, names::TRANSFERS_RECEIVED_BYTES_TOTAL),
+            errors_in_words: notes.errors.iter().map(|(at, words)| format!("{:.3} s: {words}", at - started)).collect(),
             errors: notes.samples.iter().filter(|sample| !sample.is_acknowledged).count(),
         };
         eprintln!(
@@ -167,6 +186,16 @@ pub(crate) fn run(runtime: &Runtime, arguments: &Arguments) -> Result<(), String
     write(common, "catch-up", &outcome, &text(&outcome))
 }
 
+fn tenths(notes: &Notes, from: f64, until: f64) -> Vec<Option<f64>> {
+    let count = ((until - from) * 10.0).floor() as usize;
+    let mut longest = vec![None; count];
+    for sample in notes.due_between(from, from + count as f64 / 10.0) {
+        let tenth: &mut Option<f64> = &mut longest[(((sample.due - from) * 10.0) as usize).min(count - 1)];
+        *tenth = Some(tenth.unwrap_or_default().max(sample.latency() * 1e3));
+    }
+    longest
+}
+
 /// Asks until there is an answer.
 fn wait<T>(mut ask: impl FnMut() -> Result<Option<T>, String>) -> Result<T, String> {
     let began = Instant::now();
@@ -184,7 +213,7 @@ fn wait<T>(mut ask: impl FnMut() -> Result<Option<T>, String>) -> Result<T, Stri
 fn text(outcome: &Outcome) -> String {
     let mut text = format!(
         "catch-up: {} partitions, {:.0} writes of {} bytes a second; latencies from when a write was due: p50 / p99 / max, ms\n\
-         {:>8}{:>6}{:>24}{:>24}{:>24}{:>12}{:>14}{:>11}{:>8}{:>8}\n",
+         {:>8}{:>6}{:>24}{:>24}{:>24}{:>12}{:>24}{:>24}{:>12}{:>12}{:>14}{:>11}{:>8}{:>8}\n",
         outcome.partitions,
         outcome.writes_a_second,
         outcome.value_bytes,
@@ -194,6 +223,10 @@ fn text(outcome: &Outcome) -> String {
         "away",
         "back",
         "p99 ratio",
+        "of it starting",
+        "of it catching up",
+        "p99 ratio",
+        "served s",
         "caught up s",
         "transfers",
         "MiB",
@@ -205,13 +238,17 @@ fn text(outcome: &Outcome) -> String {
     };
     for round in &outcome.rounds {
         text += &format!(
-            "{:>8}{:>6}{:>24}{:>24}{:>24}{:>12.2}{:>14.2}{:>11}{:>8.1}{:>8}\n",
+            "{:>8}{:>6}{:>24}{:>24}{:>24}{:>12.2}{:>24}{:>24}{:>12.2}{:>12.2}{:>14.2}{:>11}{:>8.1}{:>8}\n",
             round.away_seconds,
             round.node,
             latency(&round.quiet),
             latency(&round.away),
             latency(&round.back),
             round.p99_ratio.unwrap_or_default(),
+            latency(&round.starting),
+            latency(&round.catching_up),
+            round.catching_up_p99_ratio.unwrap_or_default(),
+            round.serving_after_seconds,
             round.caught_up_seconds,
             round.transfers,
             round.transferred_bytes as f64 / 1048576.0,

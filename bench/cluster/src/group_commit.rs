@@ -17,6 +17,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use crate::counters::Moment;
 use crate::output::{Place, write};
+use crate::process::Usage;
 use crate::settle::{client, settle};
 use crate::{Common, statistics};
 
@@ -35,6 +36,10 @@ pub(crate) struct Arguments {
     /// Writes under way at once; one row of the table for each
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
     under_way: Vec<u32>,
+
+    /// Over how many clients they are spread; each has a connection to every core of every node
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    clients: u32,
 
     /// How often each cluster has its turn
     #[arg(long, value_name = "N", default_value_t = 4)]
@@ -80,8 +85,13 @@ struct Figures {
     turns_a_write: f64,
     frames_a_write: f64,
     messages_a_write: f64,
+    /// Time on a processor of all nodes together, for each acknowledged write.
+    processor_us_a_write: f64,
     p50_ms: Vec<f64>,
     p99_ms: Vec<f64>,
+    max_ms: Vec<f64>,
+    /// Writes that went to a node that did not lead, and on to the one that it named.
+    redirected: u64,
 }
 
 struct Subject {
@@ -99,6 +109,7 @@ struct Turn {
     turns: [u64; 3],
     frames: [u64; 3],
     messages: [u64; 3],
+    processor_ns: u64,
 }
 
 pub(crate) fn run(runtime: &Runtime, arguments: &Arguments) -> Result<(), String> {
@@ -131,7 +142,7 @@ pub(crate) fn run(runtime: &Runtime, arguments: &Arguments) -> Result<(), String
         // The first of each is not counted: connections, leaders and memory come to rest.
         for number in 0..=arguments.turns {
             for (subject, turns) in subjects.iter().zip(&mut turns) {
-                let turn = turn(handle, subject, &workload, *under_way, arguments.seconds, number)?;
+                let turn = turn(handle, subject, &workload, *under_way, arguments, number)?;
                 if number > 0 {
                     turns.push(turn);
                 }
@@ -153,11 +164,10 @@ fn turn(
     subject: &Subject,
     workload: &WorkloadConfig,
     under_way: u32,
-    seconds: u64,
+    arguments: &Arguments,
     number: u32,
 ) -> Result<Turn, String> {
-    // More connections than this only cost the machine, which clients and servers share.
-    let clients = under_way.min(16);
+    let clients = under_way.min(arguments.clients);
     let options = LoadOptions {
         pace: Pace::Closed,
         clients: clients as usize,
@@ -165,17 +175,23 @@ fn turn(
         threads: 1,
         processors: Vec::new(),
         warm_up: Duration::ZERO,
-        duration: Some(Duration::from_secs(seconds)),
+        duration: Some(Duration::from_secs(arguments.seconds)),
         seed: u64::from(number),
         patience: PATIENCE_DEFAULT,
     };
     let session = Session::new(&subject.store, workload.clone(), 7).map_err(|error| error.to_string())?;
+    let processor_ns = || {
+        let nodes = (0..3).map(|node| Ok(Usage::of(subject.cluster.server(node).process_id())?.processor_ns));
+        nodes.sum::<Result<u64, String>>()
+    };
     let before = Moment::take(handle, &subject.client)?.counters();
+    let processor_ns_before = processor_ns()?;
     let measured = session.repeat(&options, number, &AtomicBool::new(false), &mut |_| ());
     let repetition = measured.map_err(|broken| broken.reason)?;
     if let End::Lost(reason) = &repetition.end {
         return Err(format!("the cluster of {} partitions was lost: {reason}", subject.partitions));
     }
+    let processor_ns = processor_ns()?.saturating_sub(processor_ns_before);
     let counted = Moment::take(handle, &subject.client)?.counters().since(&before);
     let of_nodes = |name: &str| [1, 2, 3].map(|node| counted.of(node, name));
     let log_writes = of_nodes(names::LOG_BATCHES_TOTAL);
@@ -189,6 +205,7 @@ fn turn(
         turns: of_nodes("turns_total"),
         frames: of_nodes(names::PEER_FRAMES_SENT_TOTAL),
         messages: of_nodes(names::PEER_MESSAGES_SENT_TOTAL),
+        processor_ns,
     })
 }
 
@@ -205,6 +222,8 @@ fn row(under_way: u32, partitions: [u16; 2], turns: &[Vec<Turn>; 2]) -> Row {
         let errors = |turn: &Turn| -> u64 {
             turn.repetition.operations.values().flat_map(|measured| measured.errors.values()).sum()
         };
+        let redirected =
+            |turn: &Turn| -> u64 { turn.repetition.operations.values().map(|measured| measured.redirected).sum() };
         let quantile = |turn: &Turn, quantile: f64| {
             turn.repetition.operations[&OperationKind::Update].latency.quantile(quantile) as f64 / 1e6
         };
@@ -223,7 +242,10 @@ fn row(under_way: u32, partitions: [u16; 2], turns: &[Vec<Turn>; 2]) -> Row {
             turns_a_write: a_write(&|turn| turn.turns),
             frames_a_write: a_write(&|turn| turn.frames),
             messages_a_write: a_write(&|turn| turn.messages),
+            processor_us_a_write: sum(&|turn| turn.processor_ns) / 1e3 / acknowledged.max(1) as f64,
             p50_ms: turns.iter().map(|turn| quantile(turn, 0.5)).collect(),
+            max_ms: turns.iter().map(|turn| quantile(turn, 1.0)).collect(),
+            redirected: turns.iter().map(redirected).sum(),
             p99_ms: turns.iter().map(|turn| quantile(turn, 0.99)).collect(),
         }
     };
@@ -234,7 +256,7 @@ fn row(under_way: u32, partitions: [u16; 2], turns: &[Vec<Turn>; 2]) -> Row {
 fn text(outcome: &Outcome) -> String {
     let mut text = format!(
         "group commit: partitions {} and {} in turns; each node by itself\n\
-         {:>10}{:>12}{:>12}{:>9}{:>9}{:>24}{:>24}{:>24}{:>30}{:>8}\n",
+         {:>10}{:>12}{:>12}{:>9}{:>9}{:>9}{:>24}{:>24}{:>24}{:>34}{:>8}{:>8}\n",
         outcome.partitions[0],
         outcome.partitions[1],
         "under way",
@@ -242,22 +264,25 @@ fn text(outcome: &Outcome) -> String {
         "writes/s",
         "p50 ms",
         "p99 ms",
+        "max ms",
         "log writes a turn",
         "durable ops a turn",
         "log writes a write",
         "turns, frames, messages a write",
+        "CPU us",
         "errors"
     );
     let three = |values: &[f64; 3]| values.map(|value| format!("{value:.3}")).join(" / ");
     for row in &outcome.rows {
         for figures in &row.clusters {
             text += &format!(
-                "{:>10}{:>12}{:>12.0}{:>9.2}{:>9.2}{:>24}{:>24}{:>24}{:>30}{:>8}\n",
+                "{:>10}{:>12}{:>12.0}{:>9.2}{:>9.2}{:>9.1}{:>24}{:>24}{:>24}{:>34}{:>8.1}{:>8}\n",
                 row.under_way,
                 figures.partitions,
                 statistics::median(&figures.writes_a_second).unwrap_or_default(),
                 statistics::median(&figures.p50_ms).unwrap_or_default(),
                 statistics::median(&figures.p99_ms).unwrap_or_default(),
+                statistics::max(&figures.max_ms).unwrap_or_default(),
                 three(&figures.log_writes_a_turn),
                 three(&figures.durable_operations_a_turn),
                 three(&figures.log_writes_a_write),
@@ -265,6 +290,7 @@ fn text(outcome: &Outcome) -> String {
                     "{:.2} / {:.2} / {:.2}",
                     figures.turns_a_write, figures.frames_a_write, figures.messages_a_write
                 ),
+                figures.processor_us_a_write,
                 figures.errors
             );
         }

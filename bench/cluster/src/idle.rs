@@ -79,6 +79,7 @@ pub(crate) fn run(runtime: &Runtime, arguments: &Arguments) -> Result<(), String
     };
     let load = Load::start(handle, &first, shape)?;
     settle(handle, &first, arguments.partitions)?;
+    thread::sleep(Duration::from_secs(3));
     let notes = load.end(handle);
     eprintln!("{} writes; now it rests", notes.samples.len());
     handle.block_on(first.close());
