@@ -187,10 +187,10 @@ pub(crate) fn run(runtime: &Runtime, arguments: &Arguments) -> Result<(), String
 }
 
 fn tenths(notes: &Notes, from: f64, until: f64) -> Vec<Option<f64>> {
-    let count = ((until - from) * 10.0).floor() as usize;
+    let count = statistics::whole((until - from) * 10.0);
     let mut longest = vec![None; count];
     for sample in notes.due_between(from, from + count as f64 / 10.0) {
-        let tenth: &mut Option<f64> = &mut longest[(((sample.due - from) * 10.0) as usize).min(count - 1)];
+        let tenth: &mut Option<f64> = &mut longest[statistics::whole((sample.due - from) * 10.0).min(count - 1)];
         *tenth = Some(tenth.unwrap_or_default().max(sample.latency() * 1e3));
     }
     longest

@@ -107,13 +107,13 @@ fn round_of(number: usize, node: usize, led: &[u16], killed: f64, notes: &Notes)
     let first_writes: Vec<(u16, Option<f64>)> =
         led.iter().map(|led| (*led, first_write(*led, killed, notes))).collect();
     let (from, until) = (killed - BEFORE.as_secs_f64(), killed + AFTER.as_secs_f64());
-    let intervals = ((until - from) / INTERVAL).floor() as usize;
+    let intervals = statistics::whole((until - from) / INTERVAL);
     let (mut acknowledged, mut errors) = (vec![0; intervals], vec![0; intervals]);
     for sample in &notes.samples {
         let interval = (sample.done - from) / INTERVAL;
-        if interval >= 0.0 && (interval as usize) < intervals {
+        if interval >= 0.0 && statistics::whole(interval) < intervals {
             let counts = if sample.is_acknowledged { &mut acknowledged } else { &mut errors };
-            counts[interval as usize] += 1;
+            counts[statistics::whole(interval)] += 1;
         }
     }
     let round = Round {

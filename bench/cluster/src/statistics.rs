@@ -6,7 +6,7 @@ pub(crate) fn quantile(values: &[f64], quantile: f64) -> Option<f64> {
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().checked_sub(1)?;
     // The least one that so many do not exceed.
-    let at = ((quantile * sorted.len() as f64).ceil() as usize).saturating_sub(1);
+    let at = whole((quantile * sorted.len() as f64).ceil()).saturating_sub(1);
     Some(sorted[at.min(last)])
 }
 
@@ -18,6 +18,12 @@ pub(crate) fn max(values: &[f64]) -> Option<f64> {
 /// The median; `None` of none.
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
     quantile(values, 0.5)
+}
+
+/// The whole part of a number; 0 of one that is less than nothing.
+#[allow(clippy::cast_possible_truncation, reason = "a cast of a float saturates, and counts here are small")]
+pub(crate) fn whole(value: f64) -> usize {
+    value as usize
 }
 
 #[cfg(test)]
