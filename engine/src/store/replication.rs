@@ -131,8 +131,10 @@ impl<E: Environment> Store<E> {
     /// If what is applied was cut.
     pub fn apply_received(&mut self, partition: PartitionId, through: LogIndex, outcomes: &mut Vec<Outcome>) {
         let owned = self.partitions.get_mut(&partition).expect("this core owns the partition");
+        let frozen = owned.tree.frozen_through();
         account(&mut self.memtable_bytes, owned, |owned| owned.apply_received(through, outcomes));
-        self.maintenance_due = true;
+        self.maintenance_due |= owned.tree.frozen_through() != frozen;
+        self.growth_due = true;
     }
 
     /// Learns that entries from `first` on will be replaced. Answers whether some of them were [applied](Self::apply_received): then nothing is to be applied or read
@@ -161,8 +163,9 @@ impl<E: Environment> Store<E> {
     /// If this core does not own the partition.
     pub fn secure(&mut self, partition: PartitionId) {
         let owned = self.partitions.get_mut(&partition).expect("this core owns the partition");
+        let frozen = owned.tree.frozen_through();
         account(&mut self.memtable_bytes, owned, Partition::secure);
-        self.maintenance_due = true;
+        self.maintenance_due |= owned.tree.frozen_through() != frozen;
     }
 
     /// Whether this replica leads: only a leader proposes that time has passed.
