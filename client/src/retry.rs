@@ -129,6 +129,7 @@ mod tests {
         assert_eq!(decide(AttemptError::Protocol { message: String::new() }), Decision::GiveUp);
     }
 
+    /// PITFALL 41.
     #[test]
     fn delays_grow_to_a_bound_and_vary() {
         assert_eq!(decide(&server(ErrorCode::Overloaded), Kind::Write, 40), Decision::RetryWithin(DELAY_MAX));

@@ -81,6 +81,7 @@ fn crash_the_move(from: u16, to: u16, extent: Extent) -> Result<Coverage, String
     coverage.result().map(|()| coverage)
 }
 
+/// PITFALL 37.
 #[test]
 fn a_crash_at_any_step_of_a_move_loses_and_doubles_nothing() {
     let extent = Extent { stride: 2, first: 4, seeds: 2 }.or_all();

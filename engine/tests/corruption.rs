@@ -111,6 +111,7 @@ fn with_flip(image: &DiskImage, offset: u64) -> DiskImage {
     damaged
 }
 
+/// PITFALL 27.
 #[test]
 fn damage_in_the_middle_of_the_log_is_refused_with_file_and_offset() {
     let (image, history) = small_log(false);
@@ -132,6 +133,7 @@ fn damage_in_the_last_batch_is_refused_if_a_marker_stands_behind_it() {
 }
 
 /// Without a marker it cannot be told from a write that never completed. What is cut is named.
+/// PITFALL 26.
 #[test]
 fn damage_in_the_last_batch_without_a_marker_is_cut_and_named() {
     let (image, _) = small_log(false);

@@ -27,6 +27,7 @@ const PARTS: &[Work] = &[
     Work::TableRemoval,
 ];
 
+/// PITFALL 30.
 #[test]
 fn nothing_acknowledged_is_lost_at_any_step() {
     let extent = Extent { stride: 3, first: 6, seeds: 2 }.or_all();
@@ -36,6 +37,7 @@ fn nothing_acknowledged_is_lost_at_any_step() {
     coverage.assert_covers(PARTS);
 }
 
+/// PITFALL 33.
 #[test]
 fn nothing_acknowledged_is_lost_while_the_log_goes_round() {
     let extent = Extent { stride: 3, first: 6, seeds: 2 }.or_all();

@@ -105,6 +105,7 @@ fn writes_do_not_go_through_the_trees_while_nothing_is_to_be_done() {
     });
 }
 
+/// PITFALL 25.
 #[test]
 fn a_silent_partition_does_not_pin_the_log_of_a_busy_one() {
     run(open_options(1), async |_, node| {
@@ -215,6 +216,7 @@ fn a_flush_that_finds_the_disk_full_waits_leaves_nothing_behind_and_heals() {
     });
 }
 
+/// PITFALL 35.
 #[test]
 fn a_compaction_that_finds_the_disk_full_keeps_its_inputs_and_removes_its_output() {
     run(open_options(1), async |environment, node| {

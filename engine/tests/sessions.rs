@@ -5,6 +5,7 @@ mod harness;
 
 use harness::repeated::repeated_writes_are_applied_once;
 
+/// PITFALL 18.
 #[test]
 fn a_write_that_is_sent_again_is_applied_once_wherever_it_arrives() {
     repeated_writes_are_applied_once().expect("all is well");

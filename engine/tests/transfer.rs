@@ -177,6 +177,7 @@ fn what_was_received_of_a_transfer_that_ends_early_is_removed() {
     environments[1].run_until(run).expect("no crash was planned").expect("all is well");
 }
 
+/// PITFALL 32.
 #[test]
 fn damage_does_not_travel() {
     let environments = machines();

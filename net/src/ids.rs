@@ -145,6 +145,7 @@ impl RequestIds {
 mod tests {
     use super::*;
 
+    /// PITFALL 42.
     #[test]
     fn an_id_of_an_earlier_connection_is_never_given_out_again() {
         let mut ids = RequestIds::new();

@@ -146,6 +146,7 @@ fn a_key_under_another_slot_is_refused_in_every_request() {
     }
 }
 
+/// PITFALL 43.
 #[test]
 fn a_batch_with_one_bad_item_is_refused_whole() {
     let (_, bytes) = samples().into_iter().find(|(name, _)| *name == "BATCH").unwrap();

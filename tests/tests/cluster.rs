@@ -151,6 +151,7 @@ fn any_core_of_any_node_names_the_leaders_of_all_partitions() {
     cluster.terminate();
 }
 
+/// PITFALL 24.
 #[test]
 fn replicas_compare_what_they_have_applied_and_keep_their_connections() {
     let scratch = tempfile::tempdir().expect("a directory for the test");

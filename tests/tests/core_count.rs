@@ -100,6 +100,7 @@ fn another_number_of_partitions_is_refused_by_name() {
     assert!(complaint.contains("made with 4 partitions") && complaint.contains("--partitions 4"), "{complaint}");
 }
 
+/// PITFALL 36.
 #[test]
 fn a_second_server_on_a_directory_is_refused_by_name() {
     let scratch = tempfile::tempdir().expect("a directory for the test");

@@ -128,6 +128,7 @@ impl Load {
     }
 }
 
+/// PITFALL 38.
 #[test]
 fn writes_are_applied_once_whatever_becomes_of_their_leaders() {
     let scratch = tempfile::tempdir().expect("a directory for the test");

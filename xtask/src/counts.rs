@@ -19,6 +19,7 @@ pub(crate) const COUNTS: [Count; 5] = [
     Count { variable: "CORELODE_TEST_KILL_CYCLES", reduced: "10", full: "200" },
     Count { variable: "CORELODE_TEST_POWER_CUTS", reduced: "40", full: "2000" },
     Count { variable: "CORELODE_TEST_CHAOS_ROUNDS", reduced: "12", full: "100" },
+    Count { variable: "CORELODE_TEST_CORRUPT_ROUNDS", reduced: "12", full: "120" },
     Count { variable: "CORELODE_TEST_CRASH_STEPS", reduced: "some", full: "all" },
     Count { variable: "PROPTEST_CASES", reduced: "64", full: "4096" },
 ];

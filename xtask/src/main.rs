@@ -20,6 +20,7 @@
 //! | `CORELODE_TEST_KILL_CYCLES` | restarts after `kill -9` under load | 10 | 200 |
 //! | `CORELODE_TEST_POWER_CUTS` | power cuts on loop-mounted file systems, half on ext4 and half on xfs | 40 | 2000 |
 //! | `CORELODE_TEST_CHAOS_ROUNDS` | rounds of nodes killed, stopped and cut off under load; each dozen has every fault | 12 | 100 |
+//! | `CORELODE_TEST_CORRUPT_ROUNDS` | files of replicas damaged under load; each dozen has every kind of file and damage | 12 | 120 |
 //! | `CORELODE_TEST_CRASH_STEPS` | I/O steps to crash at in the simulated environment: `some` or `all` | some | all |
 //! | `PROPTEST_CASES` | random cases of each property | 64 | 4096 |
 //!

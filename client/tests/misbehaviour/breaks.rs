@@ -27,6 +27,7 @@ async fn a_read_goes_on_with_the_next_connection() {
     in_time(server.finish()).await;
 }
 
+/// PITFALL 39.
 #[tokio::test]
 async fn a_write_that_was_sent_is_unknown_and_not_sent_again() {
     let server = FakeServer::run(|server| {

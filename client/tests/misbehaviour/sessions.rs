@@ -216,6 +216,7 @@ async fn a_client_that_wants_no_sessions_has_none() {
     assert_eq!((cluster.requests(), cluster.stamps(0)), (vec![1, 0, 0], vec![None]));
 }
 
+/// PITFALL 40.
 #[tokio::test]
 async fn a_stamp_that_another_write_had_is_told_and_its_session_left() {
     let server = run(|server| {

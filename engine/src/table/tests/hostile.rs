@@ -234,6 +234,7 @@ fn a_row_that_cannot_be_read_is_not_shown_in_part() {
 }
 
 /// The range of a bound key is checked before its bytes are copied.
+/// PITFALL 28.
 #[test]
 fn a_length_that_is_too_large_allocates_nothing() {
     let (_, meta) = file_of(&sample(), TableOptions { block_size_bytes: 128, compress: false });

@@ -49,6 +49,7 @@ fn a_synced_directory_is_lost_with_all_its_files_if_its_parent_is_not_synced() {
     assert_eq!(crash(CrashPolicy::KeepUnsynced, 0).read("/a/b/file").unwrap(), b"bytes");
 }
 
+/// PITFALL 31.
 #[test]
 fn a_rename_over_an_existing_file_leaves_the_old_or_the_new_never_neither() {
     let crash = after(async |environment| {
@@ -180,6 +181,7 @@ fn a_log_write_that_was_not_submitted_leaves_nothing() {
     }
 }
 
+/// PITFALL 29.
 #[test]
 fn a_log_write_in_flight_is_lost_or_complete_or_torn_and_harms_nothing_beside_it() {
     for log_mode in [LogMode::DirectSynced, LogMode::BufferedThenSync] {

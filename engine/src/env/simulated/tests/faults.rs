@@ -64,6 +64,7 @@ fn a_sync_after_a_failed_sync_says_ok_and_the_bytes_are_lost() {
     assert_eq!(bytes, b"TECOND", "a page that is written again is written whole");
 }
 
+/// PITFALL 34.
 #[test]
 fn a_log_write_that_failed_leaves_any_part_of_it() {
     let options = SimulationOptions::in_order().fail(error(StepKind::LogWriteEnd, 0, Failure::InputOutput));
