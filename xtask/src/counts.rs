@@ -15,7 +15,7 @@ pub(crate) struct Count {
 }
 
 /// Every count that tests read.
-pub(crate) const COUNTS: [Count; 5] = [
+pub(crate) const COUNTS: [Count; 6] = [
     Count { variable: "CORELODE_TEST_KILL_CYCLES", reduced: "10", full: "200" },
     Count { variable: "CORELODE_TEST_POWER_CUTS", reduced: "40", full: "2000" },
     Count { variable: "CORELODE_TEST_CHAOS_ROUNDS", reduced: "12", full: "100" },
