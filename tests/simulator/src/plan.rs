@@ -18,10 +18,19 @@ const CALM_EVERY: Duration = Duration::from_secs(7);
 /// That lasts until there can be leaders, and so much longer.
 const CALM: Duration = Duration::from_millis(800);
 
+/// What faults may take away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extent {
+    /// Whatever a majority does not need.
+    Anything,
+    /// Not what a node has in memory.
+    NoMemory,
+}
+
 /// The plan of a seed: faults until `until`. At most a minority is down at once, but partitions may leave no majority for a while.
 #[must_use]
-pub fn plan(shape: &Shape, until: Duration, random: &mut Random) -> Plan {
-    let mut planner = Planner::new(*shape, random);
+pub fn plan(shape: &Shape, until: Duration, extent: Extent, random: &mut Random) -> Plan {
+    let mut planner = Planner::new(*shape, extent, random);
     let mut plan = Plan::new();
     let mut at = Duration::from_millis(500);
     // Some seeds are wild, and some quiet.
@@ -92,18 +101,27 @@ impl Kind {
 
     /// The kinds that a seed knows. Of what may take the last good copy away where it meets another of its kind there is one: of two voters one may be the only one with all
     /// entries, and its tables damaged or its disk lost.
-    fn of_seed(random: &mut Random) -> Vec<Self> {
+    fn of_seed(extent: Extent, random: &mut Random) -> Vec<Self> {
         let mut kinds = Self::ALL.to_vec();
+        kinds.retain(|kind| extent == Extent::Anything || !kind.takes_memory());
         kinds.retain(|_| random.below(2) == 0);
         let losses = [Self::Membership, Self::BitRot, Self::Wipe];
         let kept = [Self::Membership, Self::Membership, Self::BitRot, Self::Wipe][random.position(4)];
         kinds.retain(|kind| *kind == kept || !losses.contains(kind));
-        if kinds.is_empty() { vec![Self::Crash, Self::Alone] } else { kinds }
+        if kinds.is_empty() { vec![Self::Cut, Self::Alone] } else { kinds }
+    }
+
+    /// Whether a node may lose what it has in memory alone.
+    fn takes_memory(self) -> bool {
+        let takers =
+            [Self::Crash, Self::Bounce, Self::PowerCut, Self::FullDisk, Self::DiskError, Self::BitRot, Self::Wipe];
+        takers.contains(&self)
     }
 }
 
 struct Planner<'a> {
     shape: Shape,
+    extent: Extent,
     random: &'a mut Random,
     kinds: Vec<Kind>,
     down: BTreeSet<u64>,
@@ -116,10 +134,11 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(shape: Shape, random: &'a mut Random) -> Self {
-        let kinds = Kind::of_seed(random);
+    fn new(shape: Shape, extent: Extent, random: &'a mut Random) -> Self {
+        let kinds = Kind::of_seed(extent, random);
         Self {
             shape,
+            extent,
             random,
             kinds,
             down: BTreeSet::new(),
@@ -235,12 +254,13 @@ impl<'a> Planner<'a> {
             }
             Kind::Transfer => {
                 let fault = Fault::Transfer(self.partition(), node);
-                if self.random.below(3) > 0 {
+                if self.random.below(2) > 0 || self.extent == Extent::NoMemory {
                     return (fault, Vec::new());
                 }
-                // The one that is to lead ends before it does.
+                // The one that is to lead ends before it does, often before it is told.
                 let ends = Fault::Crash(node, self.crash_policy());
-                return (fault, vec![(self.moment(), ends), (self.while_others_wait(), Fault::Start(node))]);
+                let soon = Duration::from_micros(self.random.below(800));
+                return (fault, vec![(soon, ends), (self.while_others_wait(), Fault::Start(node))]);
             }
             Kind::Membership => {
                 let fault = self.change_membership();

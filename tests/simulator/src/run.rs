@@ -14,7 +14,7 @@ use corelode_raft::marks::{self, Mark};
 use crate::client::{Client, Counts, Manner, Record};
 use crate::cluster::{ReplicaRows, Shape, SimulatedCluster};
 use crate::faults;
-use crate::plan::{Plan, plan};
+use crate::plan::{Extent, Plan, plan};
 use crate::signal::Signal;
 
 /// After faults end each partition has a leader within so long.
@@ -99,7 +99,10 @@ impl Scenario {
             value_bytes: [8, 100, 1_000, 4_000][random.position(4)],
         };
         let duration = Duration::from_secs(30);
-        let plan = plan(&shape, duration, &mut random);
+        // Only where no node loses its memory must what was acknowledged from there be there in the end.
+        let is_kept = manner.in_memory_percent > 0 && random.below(3) == 0;
+        let extent = if is_kept { Extent::NoMemory } else { Extent::Anything };
+        let plan = plan(&shape, duration, extent, &mut random);
         Self { seed, shape, clients: 3 + random.below(4), manner, duration, plan }
     }
 
